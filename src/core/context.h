@@ -1,0 +1,31 @@
+// What an op needs besides its inputs. Passed by reference everywhere; there are no globals, so several engines can
+// live in one process.
+#pragma once
+
+#include "core/thread_pool.h"
+
+namespace frugal {
+
+namespace kernels {
+struct Table;
+}
+class Tape;
+class Aux;
+class Profile;
+
+// exact: dequantised weights, f32 activations and KV; the reference of every golden.
+// fast: int8 activations for quantised weights, bf16 KV.
+// bf16: matrix products round both sides to bf16 and accumulate in f32 (training on machines that have it).
+enum class Compute { exact, fast, bf16 };
+
+struct Context {
+  ThreadPool& pool;
+  const kernels::Table& kernels;  // the instruction set chosen at start
+  Compute compute = Compute::exact;
+  Tape* tape = nullptr;        // ops record themselves here when there is one
+  Aux* aux = nullptr;          // side results of a forward: routing counts, balance loss
+  Profile* profile = nullptr;  // per-op times, when asked for
+  bool dry_run = false;        // allocate as usual but compute nothing: the memory preflight
+};
+
+}  // namespace frugal

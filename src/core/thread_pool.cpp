@@ -1,0 +1,149 @@
+#include "core/thread_pool.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "core/error.h"
+
+namespace frugal {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kSpin = std::chrono::microseconds(50);
+
+// Which pool and worker the current thread is, to run nested calls serially with the right worker index.
+thread_local const ThreadPool* current_pool = nullptr;
+thread_local int current_worker = 0;
+
+void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+double cgroup_cpu_quota() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (file >> quota >> period && quota != "max" && period > 0) return std::stod(quota) / period;
+  return 1e9;
+}
+
+}  // namespace
+
+int default_thread_count() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  int cpus = 1;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cpus = CPU_COUNT(&set);
+  cpus = static_cast<int>(std::min<double>(cpus, std::ceil(cgroup_cpu_quota())));
+  return std::clamp(cpus, 1, ThreadPool::kMaxThreads);
+}
+
+ThreadPool::ThreadPool(int threads) {
+  if (threads < 0 || threads > kMaxThreads) {
+    fail_usage("threads = {}: expected 1 to {}, or 0 for one per CPU", threads, kMaxThreads);
+  }
+  if (threads == 0) threads = default_thread_count();
+  scratch_.resize(static_cast<size_t>(threads));
+  for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    generation_.fetch_add(1);
+  }
+  wake_.notify_all();
+  for (auto& worker : workers_) worker.join();
+}
+
+void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body) {
+  CHECK(grain > 0);
+  if (items <= 0) return;
+  if (current_pool == this || workers_.empty() || items <= grain) {
+    const int worker = current_pool == this ? current_worker : 0;
+    for (int64_t begin = 0; begin < items; begin += grain) body(begin, std::min(items, begin + grain), worker);
+    return;
+  }
+  job_ = {&body, items, grain};
+  next_.store(0, std::memory_order_relaxed);
+  running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  bool sleepers = false;
+  {
+    const std::lock_guard lock(mutex_);
+    generation_.fetch_add(1, std::memory_order_release);
+    sleepers = sleeping_ > 0;
+  }
+  if (sleepers) wake_.notify_all();
+  run_chunks(0);
+  const auto give_up = Clock::now() + kSpin;
+  for (int spins = 0; running_.load(std::memory_order_acquire) > 0; ++spins) {
+    if (spins % 64 == 63 && Clock::now() > give_up) {
+      std::this_thread::yield();  // oversubscribed: let the worker that has our CPU's time slice finish
+    } else {
+      pause_cpu();
+    }
+  }
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void ThreadPool::run_chunks(int worker) {
+  const ThreadPool* outer_pool = std::exchange(current_pool, this);
+  const int outer_worker = std::exchange(current_worker, worker);
+  try {
+    for (;;) {
+      const int64_t begin = next_.fetch_add(job_.grain, std::memory_order_relaxed);
+      if (begin >= job_.items) break;
+      (*job_.body)(begin, std::min(job_.items, begin + job_.grain), worker);
+    }
+  } catch (...) {
+    next_.store(job_.items, std::memory_order_relaxed);
+    const std::lock_guard lock(error_mutex_);
+    if (!error_) error_ = std::current_exception();
+  }
+  current_pool = outer_pool;
+  current_worker = outer_worker;
+}
+
+void ThreadPool::work(int worker) {
+  uint64_t seen = 0;
+  for (;;) {
+    const auto give_up = Clock::now() + kSpin;
+    for (int spins = 0; generation_.load(std::memory_order_acquire) == seen; ++spins) {
+      if (spins % 64 == 63 && Clock::now() > give_up) {
+        std::unique_lock lock(mutex_);
+        ++sleeping_;
+        wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
+        --sleeping_;
+        break;
+      }
+      pause_cpu();
+    }
+    seen = generation_.load(std::memory_order_acquire);
+    if (stop_) return;
+    run_chunks(worker);
+    running_.fetch_sub(1, std::memory_order_acq_rel);
+  }
+}
+
+void* ThreadPool::scratch(int worker, size_t bytes) {
+  constexpr size_t kAlign = 64;
+  Scratch& own = scratch_.at(static_cast<size_t>(worker));
+  if (own.bytes < bytes + kAlign) {
+    own.bytes = std::max(bytes + kAlign, own.bytes * 2);
+    own.memory.reset(new std::byte[own.bytes]);
+  }
+  void* start = own.memory.get();
+  size_t space = own.bytes;
+  return std::align(kAlign, bytes, start, space);
+}
+
+}  // namespace frugal

@@ -1,0 +1,88 @@
+// One pool of threads for the whole program. The caller is worker 0 and takes part. Workers spin for about 50 us after
+// a job, then sleep, so that decode's many short jobs are cheap and an idle program costs nothing.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace frugal {
+
+// A non-owning reference to a callable; the callable must outlive the call it is passed to.
+template <class Signature>
+class FunctionRef;
+template <class R, class... A>
+class FunctionRef<R(A...)> {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
+  FunctionRef(F&& f)  // NOLINT: implicit by design
+      : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* object, A... args) -> R {
+          return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<A>(args)...);
+        }) {}
+  R operator()(A... args) const { return call_(object_, std::forward<A>(args)...); }
+
+ private:
+  void* object_;
+  R (*call_)(void*, A...);
+};
+
+// CPUs this process may use: the affinity mask, bounded by the cgroup's CPU quota; at least 1.
+int default_thread_count();
+
+class ThreadPool {
+ public:
+  static constexpr int kMaxThreads = 1024;
+  // threads counts the caller; 0 means default_thread_count(). UsageError when negative or above kMaxThreads.
+  explicit ThreadPool(int threads = 0);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Calls body(begin, end, worker) for chunks of at most `grain` items that cover [0, items) exactly once. Chunks are
+  // handed out in order, to whoever is free; which worker gets a chunk is not fixed, so results must not depend on it.
+  // The first exception thrown by a body is rethrown here after all workers have stopped. A call from inside a body
+  // runs serially on that worker.
+  void parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body);
+
+  // Scratch memory of one worker, 64-byte aligned, grown on demand and kept; valid until the worker's next call.
+  // Call with the worker index that the body was given.
+  void* scratch(int worker, size_t bytes);
+
+ private:
+  void work(int worker);
+  void run_chunks(int worker);
+
+  struct Job {
+    FunctionRef<void(int64_t, int64_t, int)>* body = nullptr;
+    int64_t items = 0, grain = 1;
+  };
+  struct Scratch {
+    std::unique_ptr<std::byte[]> memory;
+    size_t bytes = 0;
+  };
+  Job job_;
+  std::vector<std::thread> workers_;
+  std::vector<Scratch> scratch_;
+  alignas(64) std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<uint64_t> generation_{0};  // odd bits are not special: it only ever grows
+  alignas(64) std::atomic<int> running_{0};
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  int sleeping_ = 0;
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+};
+
+}  // namespace frugal
