@@ -1,0 +1,129 @@
+"""Tiny transformers models with large random weights, their names on disk, and how safe their routing is from ties."""
+import pathlib
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from .files import write_json, write_safetensors
+
+# Large enough that a missing factor shows, small enough that nothing saturates.
+STD = {"matrix": 0.2, "gate": 0.35, "norm": 0.2, "bias": 0.1}
+
+
+def load(folder: pathlib.Path):
+    """The model in `folder` in f32, eager attention, one loop over the experts: the plain formulas."""
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager")
+    return model.eval()
+
+
+def disk_views(name: str, tensor: torch.Tensor):
+    """Yields (name in the checkpoint, view of `tensor`); transformers stacks experts in memory, not on disk."""
+    head, _, last = name.rpartition(".")
+    if head.endswith("mlp.experts"):
+        for expert in range(tensor.shape[0]):
+            if last == "gate_up_proj":
+                gate, up = tensor[expert].chunk(2, dim=0)
+                yield f"{head}.{expert}.gate_proj.weight", gate
+                yield f"{head}.{expert}.up_proj.weight", up
+            else:
+                yield f"{head}.{expert}.{last}.weight", tensor[expert]
+    else:
+        yield name, tensor
+
+
+def named_views(model, of=lambda p: p.data):
+    """Checkpoint name -> view of `of(parameter)` for every parameter (a tied head appears once, as the embedding)."""
+    return {disk: view for name, p in model.named_parameters() for disk, view in disk_views(name, of(p))}
+
+
+def gradients(model) -> dict[str, torch.Tensor]:
+    return named_views(model, lambda p: p.grad if p.grad is not None else torch.zeros_like(p))
+
+
+def random_value(rng: np.random.Generator, name: str, shape) -> np.ndarray:
+    noise = rng.standard_normal(shape)
+    if name.endswith("norm.weight"):
+        return 1 + STD["norm"] * noise
+    if name.endswith("bias"):
+        return STD["bias"] * noise
+    return (STD["gate"] if name.endswith("mlp.gate.weight") else STD["matrix"]) * noise
+
+
+def make_model(folder: pathlib.Path, config: dict, seed: int, extra: dict | None = None):
+    """Writes config.json and model.safetensors with random weights; returns the model loaded back from them.
+
+    `extra`: name -> shape of tensors that are in the file but not in transformers' model (MTP modules).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", config)
+    blank = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+    shapes = {name: tuple(view.shape) for name, view in named_views(blank).items()}
+    shapes |= {name: tuple(b.shape) for name, b in blank.named_buffers() if name.endswith("e_score_correction_bias")}
+    rng = np.random.default_rng(seed)
+    weights = {name: random_value(rng, name, shape) for name, shape in (shapes | (extra or {})).items()}
+    write_safetensors(folder / "model.safetensors", weights, {"format": "pt", "seed": seed})
+    model = load(folder)
+    # The names above are ours: make sure that transformers put every tensor where we think it did.
+    for name, view in named_views(model).items():
+        assert np.array_equal(view.numpy(), weights[name].astype(np.float32)), name
+    return model
+
+
+def random_ids(model, seed: int, batch: int, length: int) -> torch.Tensor:
+    rng = np.random.default_rng([seed, 7])
+    return torch.from_numpy(rng.integers(0, model.config.vocab_size, (batch, length)))
+
+
+def gates(model):
+    return [m for name, m in model.named_modules() if name.endswith("mlp.gate")]
+
+
+class RouterTap:
+    """Collects the router logits (rows, experts) of every gate while in scope, in the order of the calls."""
+
+    def __init__(self, *modules):
+        self.modules = [gate for module in modules for gate in gates(module)]
+        self.calls = []
+
+    def __enter__(self):
+        self.handles = [g.register_forward_hook(lambda g, _, out: self.calls.append((g, out[0], out[2])))
+                        for g in self.modules]
+        return self
+
+    def __exit__(self, *_):
+        for handle in self.handles:
+            handle.remove()
+
+
+def scores_of(gate, logits: torch.Tensor) -> torch.Tensor:
+    return logits.sigmoid() if hasattr(gate, "e_score_correction_bias") else logits.softmax(-1)
+
+
+def gap(values: torch.Tensor, k: int) -> float:
+    """The smallest distance over rows between the k-th largest and the next."""
+    if k >= values.shape[-1]:
+        return float("inf")
+    top = values.topk(k + 1, dim=-1).values
+    return float((top[..., k - 1] - top[..., k]).min())
+
+
+@torch.no_grad()
+def margin(calls, unbiased: bool = False) -> float:
+    """How far the tightest routing decision is from flipping (scores), over groups and experts of all gates."""
+    worst = float("inf")
+    for gate, logits, _ in calls:
+        scores = scores_of(gate, logits.detach())
+        if unbiased:
+            worst = min(worst, gap(scores, gate.top_k))
+        sigmoid = hasattr(gate, "e_score_correction_bias")
+        choice = scores + gate.e_score_correction_bias if sigmoid else scores
+        if (gate.num_group or 1) > 1 and getattr(gate, "topk_method", "noaux_tc") != "greedy":
+            grouped = choice.view(choice.shape[0], gate.num_group, -1)
+            group_scores = grouped.topk(2, dim=-1).values.sum(-1) if sigmoid else grouped.max(-1).values
+            worst = min(worst, gap(group_scores, gate.topk_group))
+            kept = torch.zeros_like(group_scores).scatter_(1, group_scores.topk(gate.topk_group).indices, 1).bool()
+            choice = grouped.masked_fill(~kept[..., None], float("-inf")).flatten(1)
+        worst = min(worst, gap(choice, gate.top_k))
+    return worst
