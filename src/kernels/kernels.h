@@ -14,6 +14,22 @@ namespace frugal::kernels {
 // Number formats that kernels read directly. bf16 is the upper half of an f32, rounded to nearest even.
 enum class Element : uint8_t { f32, bf16 };
 
+// Arguments of the row-wise kernels: rowwise_args.h.
+struct RmsNorm;
+struct RmsNormGrad;
+struct LayerNorm;
+struct LayerNormGrad;
+struct Rope;
+struct Swiglu;
+struct SwigluGrad;
+struct CrossEntropy;
+struct GatherRows;
+struct ScatterAddRows;
+struct CombineRows;
+struct CombineRowsGrad;
+struct AdamW;
+enum class Gelu : uint8_t;
+
 struct Table {
   const char* name;  // "scalar", "avx2", ...: what FRUGAL_KERNELS accepts
   int lanes;         // floats in one vector
@@ -29,6 +45,32 @@ struct Table {
   void (*f32_to_bf16)(int64_t n, const float* x, uint16_t* y);  // round to nearest even; NaN stays NaN
   void (*bf16_to_f32)(int64_t n, const uint16_t* x, float* y);  // exact
   void (*exp)(int64_t n, const float* x, float* y);  // within 2 ulp; 0 below -104, +inf above 88.73
+
+  // --- row-wise: rows [begin, end) of the arguments, whose strides are filled in (formulas: rowwise_args.h)
+  void (*rms_norm_forward)(const RmsNorm& args, int64_t begin, int64_t end);
+  // Adds the rows' part of the parameter gradients into dweight, dbias (dim); null: not wanted.
+  void (*rms_norm_backward)(const RmsNormGrad& args, int64_t begin, int64_t end, float* dweight);
+  void (*layer_norm_forward)(const LayerNorm& args, int64_t begin, int64_t end);
+  void (*layer_norm_backward)(const LayerNormGrad& args, int64_t begin, int64_t end, float* dweight,
+                              float* dbias);
+  void (*add_rows)(int64_t rows, int64_t cols, const float* x, int64_t x_row,
+                   float* y);  // y[c] += x[r,c] in order
+  void (*rope_apply)(const Rope& args, int64_t begin, int64_t end);
+  void (*swiglu_forward)(const Swiglu& args, int64_t begin, int64_t end);
+  void (*swiglu_backward)(const SwigluGrad& args, int64_t begin, int64_t end);
+  void (*cross_entropy_rows)(const CrossEntropy& args, int64_t begin, int64_t end);
+  void (*gather_rows)(const GatherRows& args, int64_t begin, int64_t end);
+  void (*scatter_add_rows)(const ScatterAddRows& args, int64_t begin, int64_t end);  // rows of the output
+  void (*combine_rows)(const CombineRows& args, int64_t begin, int64_t end);
+  void (*combine_rows_backward)(const CombineRowsGrad& args, int64_t begin, int64_t end);
+  // --- flat arrays (impl/activation.cpp, impl/elementwise.cpp); y may be an input
+  void (*gelu_forward)(Gelu form, int64_t n, const float* x, float* y);
+  void (*gelu_backward)(Gelu form, int64_t n, const float* x, const float* dy, float* dx);
+  void (*add)(int64_t n, const float* a, const float* b, float* y);
+  void (*axpy)(int64_t n, float alpha, const float* x, float* y);
+  void (*scale)(int64_t n, float alpha, const float* x, float* y);
+  double (*sum_of_squares)(int64_t n, const float* x);
+  void (*adamw_update)(const AdamW& args, int64_t n, const float* g, float* p, float* m, float* v);
 };
 
 }  // namespace frugal::kernels

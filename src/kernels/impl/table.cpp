@@ -23,6 +23,26 @@ Kernel<decltype(Table::read_loop)> read_loop;
 Kernel<decltype(Table::f32_to_bf16)> f32_to_bf16;
 Kernel<decltype(Table::bf16_to_f32)> bf16_to_f32;
 Kernel<decltype(Table::exp)> exp;
+Kernel<decltype(Table::rms_norm_forward)> rms_norm_forward;
+Kernel<decltype(Table::rms_norm_backward)> rms_norm_backward;
+Kernel<decltype(Table::layer_norm_forward)> layer_norm_forward;
+Kernel<decltype(Table::layer_norm_backward)> layer_norm_backward;
+Kernel<decltype(Table::add_rows)> add_rows;
+Kernel<decltype(Table::rope_apply)> rope_apply;
+Kernel<decltype(Table::swiglu_forward)> swiglu_forward;
+Kernel<decltype(Table::swiglu_backward)> swiglu_backward;
+Kernel<decltype(Table::cross_entropy_rows)> cross_entropy_rows;
+Kernel<decltype(Table::gather_rows)> gather_rows;
+Kernel<decltype(Table::scatter_add_rows)> scatter_add_rows;
+Kernel<decltype(Table::combine_rows)> combine_rows;
+Kernel<decltype(Table::combine_rows_backward)> combine_rows_backward;
+Kernel<decltype(Table::gelu_forward)> gelu_forward;
+Kernel<decltype(Table::gelu_backward)> gelu_backward;
+Kernel<decltype(Table::add)> add;
+Kernel<decltype(Table::axpy)> axpy;
+Kernel<decltype(Table::scale)> scale;
+Kernel<decltype(Table::sum_of_squares)> sum_of_squares;
+Kernel<decltype(Table::adamw_update)> adamw_update;
 
 #define FRUGAL_NAME_OF(target) #target
 #define FRUGAL_NAME(target) FRUGAL_NAME_OF(target)
@@ -34,6 +54,26 @@ extern const Table table = {
     .f32_to_bf16 = f32_to_bf16,
     .bf16_to_f32 = bf16_to_f32,
     .exp = exp,
+    .rms_norm_forward = rms_norm_forward,
+    .rms_norm_backward = rms_norm_backward,
+    .layer_norm_forward = layer_norm_forward,
+    .layer_norm_backward = layer_norm_backward,
+    .add_rows = add_rows,
+    .rope_apply = rope_apply,
+    .swiglu_forward = swiglu_forward,
+    .swiglu_backward = swiglu_backward,
+    .cross_entropy_rows = cross_entropy_rows,
+    .gather_rows = gather_rows,
+    .scatter_add_rows = scatter_add_rows,
+    .combine_rows = combine_rows,
+    .combine_rows_backward = combine_rows_backward,
+    .gelu_forward = gelu_forward,
+    .gelu_backward = gelu_backward,
+    .add = add,
+    .axpy = axpy,
+    .scale = scale,
+    .sum_of_squares = sum_of_squares,
+    .adamw_update = adamw_update,
 };
 
 }  // namespace frugal::kernels::KERNEL_TARGET
