@@ -2,60 +2,185 @@
 """Writes tests/golden from transformers and our own PyTorch references (needs torch, transformers, numpy).
 
     python tools/make_golden.py            # rewrite everything
-    python tools/make_golden.py --check    # make it again elsewhere and compare numbers with what is committed
+    python tools/make_golden.py --check    # make it again elsewhere and compare its numbers with what is committed
 """
+import argparse
 import pathlib
 import sys
+import tempfile
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from safetensors.numpy import load_file
 
-from golden import cases, hf
+from golden import balance, cases, hf, mtp, rope, trajectory
 from golden.files import versions, write_json, write_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
-SAFE_MARGIN = 1e-3  # no routing decision closer to flipping than this
+SAFE_MARGIN = 1e-3  # no routing decision closer to flipping than this in a single forward
+TRAJECTORY_MARGIN = 3e-5  # nor than this in some hundred forwards of a trajectory
+ALPHA = 0.1  # of the balance loss: a thousand times V3's, to be seen
+ADAMW_LR = [2e-3, 4e-3, 6e-3, 8e-3] + [1e-2] * 6
+MUON_LR = [4e-3, 8e-3, 1.2e-2, 1.6e-2, 2e-2]
 
 
-def next_token_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Mean over all B*(T-1) positions."""
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
-
-
-def safe_ids(model, length: int, first_seed: int = 0, batch: int = 2):
-    """The first random batch whose routing has no near ties; (ids, seed, margin)."""
-    for seed in range(first_seed, first_seed + 5000):
+def safe_ids(model, length: int, forward, batch: int = 2):
+    """The first random batch for which `forward(ids)` routes without near ties: (ids, metadata)."""
+    for seed in range(20000):
         ids = hf.random_ids(model, seed, batch, length)
-        with torch.no_grad(), hf.RouterTap(model) as tap:
-            model(ids, use_cache=False)
-        margin = hf.margin(tap.calls, unbiased=True)
+        margin = forward(ids)
         if margin > SAFE_MARGIN:
-            return ids, seed, margin
+            return ids, {"ids_seed": seed, "routing_margin": f"{margin:.2e}"}
     raise RuntimeError("no batch without near ties: change the seed of the weights")
 
 
-def model_case(root: pathlib.Path, name: str, seed: int) -> dict:
+@torch.no_grad()
+def plain_margin(model, ids) -> float:
+    with hf.RouterTap(model) as tap:
+        model(ids, use_cache=False)
+    return hf.margin(tap.calls, unbiased=True)
+
+
+def check_attention_scale(model) -> None:
+    if hasattr(model.config, "qk_rope_head_dim"):
+        for layer in model.model.layers:
+            rope.check_softmax_scale(layer.self_attn, model.config)
+
+
+def model_case(root: pathlib.Path, name: str, seed: int) -> tuple:
     config, length, shows = cases.CASES[name]
-    folder = root / "models" / name
-    model = hf.make_model(folder, config, seed)
-    ids, ids_seed, margin = safe_ids(model, length)
+    model = hf.make_model(root / "models" / name, config, seed)
+    check_attention_scale(model)
+    ids, info = safe_ids(model, length, lambda ids: plain_margin(model, ids))
     logits = model(ids, use_cache=False).logits
-    loss = next_token_loss(logits, ids)
+    loss = trajectory.next_token_loss(logits, ids)
     loss.backward()
-    tensors = {"input_ids": ids, "logits": logits, "loss": loss}
-    tensors |= {f"grad.{key}": value for key, value in hf.gradients(model).items()}
-    write_safetensors(folder / "golden.safetensors", tensors,
-                      {"ids_seed": ids_seed, "routing_margin": f"{margin:.2e}", "class": type(model).__name__})
-    print(f"{name}: loss {loss:.6f}, {sum(p.numel() for p in model.parameters())} parameters, margin {margin:.2e}")
-    return {"name": name, "kind": "model", "model": f"models/{name}", "golden": f"models/{name}/golden.safetensors",
-            "shows": shows}
+    tensors = {"input_ids": ids, "logits": logits, "loss": loss} | gradients(hf.gradients(model))
+    golden = f"models/{name}/golden.safetensors"
+    write_safetensors(root / golden, tensors, info | {"class": type(model).__name__})
+    print(f"{name}: {type(model).__name__}, {sum(p.numel() for p in model.parameters())} parameters, "
+          f"loss {loss:.6f}, margin {info['routing_margin']}")
+    model.zero_grad()
+    return model, ids, {"name": name, "kind": "model", "model": f"models/{name}", "golden": golden, "shows": shows}
+
+
+def gradients(tensors: dict) -> dict:
+    return {f"grad.{name}": value.clone() for name, value in tensors.items()}
+
+
+def balance_case(root: pathlib.Path, name: str, model, ids) -> dict:
+    """Next-token loss plus ALPHA times the balance loss on a case's own weights and batch."""
+    with hf.RouterTap(model) as tap:
+        loss = trajectory.next_token_loss(model(ids, use_cache=False).logits, ids)
+    layers = balance.balance_losses(tap.calls, ids.shape[0])
+    total = loss + ALPHA * sum(layers)
+    total.backward()
+    tensors = {"input_ids": ids, "loss": loss, "loss.balance": ALPHA * sum(layers), "loss.total": total}
+    tensors |= {f"balance.layer.{i}": value for i, value in enumerate(layers)} | gradients(hf.gradients(model))
+    golden = f"models/{name}/balance.safetensors"
+    write_safetensors(root / golden, tensors, {"alpha": ALPHA})
+    model.zero_grad()
+    print(f"{name} balance: {[round(v.item(), 4) for v in layers]}")
+    return {"name": f"{name}_balance", "kind": "balance", "model": f"models/{name}", "golden": golden, "alpha": ALPHA,
+            "shows": f"sequence-wise balance loss, {'sigmoid' if 'v3' in name else 'softmax'} scores; "
+                     "gradients of loss.total"}
+
+
+def mtp_case(root: pathlib.Path, name: str, seed: int) -> list[dict]:
+    config, length, shows = cases.MTP_CASES[name]
+    copies = {}
+    if name == "mtp_d1":  # as the released checkpoints have them
+        layer = f"model.layers.{config['num_hidden_layers']}"
+        copies = {f"{layer}.embed_tokens.weight": "model.embed_tokens.weight",
+                  f"{layer}.shared_head.head.weight": "lm_head.weight"}
+    folder = root / "models" / name
+    model = hf.make_model(folder, config, seed, mtp.extra_shapes, copies)
+    weights = {k: torch.from_numpy(v) for k, v in load_file(folder / "model.safetensors").items()}
+    modules = mtp.make_modules(model, weights)
+
+    @torch.no_grad()
+    def margin(ids) -> float:
+        with hf.RouterTap(model, *modules) as tap:
+            for post_norm in (False, True):
+                mtp.forward(model, modules, ids, post_norm)
+        return hf.margin(tap.calls)
+
+    ids, info = safe_ids(model, length, margin)
+    entries = []
+    for post_norm in (False, True):
+        logits, mtp_logits = mtp.forward(model, modules, ids, post_norm)
+        if post_norm:
+            for ours, theirs in zip(mtp_logits, mtp.transformers_logits(model, ids), strict=True):
+                assert (ours - theirs).abs().max() < 1e-5, "our MTP module and transformers' disagree"
+        loss, extra = trajectory.next_token_loss(logits, ids), mtp.losses(mtp_logits, ids)
+        total = loss + mtp.LAMBDA / len(modules) * sum(extra)
+        total.backward()
+        tensors = {"input_ids": ids, "logits": logits, "loss": loss, "loss.total": total}
+        for k, (depth_logits, depth_loss) in enumerate(zip(mtp_logits, extra), start=1):
+            tensors |= {f"mtp_logits.{k}": depth_logits, f"loss.mtp.{k}": depth_loss}
+        found = hf.gradients(model)
+        for depth, module in enumerate(modules):
+            found |= module.named_views(model.config.num_hidden_layers + depth, lambda p: p.grad)
+        if not (post_norm and len(modules) == 1):  # the chain's gradients say it all
+            tensors |= gradients(found)
+        golden = f"models/{name}/{'golden_post_norm' if post_norm else 'golden'}.safetensors"
+        write_safetensors(root / golden, tensors, info | {"lambda": mtp.LAMBDA, "post_norm": post_norm})
+        print(f"{name}{' post-norm' if post_norm else ''}: {[round(v.item(), 5) for v in (loss, *extra, total)]}")
+        entries.append({"name": name + ("_post_norm" if post_norm else ""), "kind": "mtp", "model": f"models/{name}",
+                        "golden": golden, "lambda": mtp.LAMBDA, "post_norm": post_norm, "shows": shows})
+        for module in (model, *modules):
+            module.zero_grad()
+    return entries
+
+
+def trajectory_case(root: pathlib.Path, name: str, model, start: str, muon: bool) -> dict:
+    rates = MUON_LR if muon else ADAMW_LR
+    tensors, info = trajectory.trajectory(model, rates, muon, 24, TRAJECTORY_MARGIN)
+    golden = f"trajectories/{name}.safetensors"
+    settings = {"optimizer": "muon" if muon else "adamw", "bias_gamma": trajectory.GAMMA if "v3" in name else 0.0}
+    write_safetensors(root / golden, tensors, info | settings)
+    print(f"{name}: {info}\n  loss {np.round(tensors['loss'], 5)}\n  norm {np.round(tensors['grad_norm'], 4)}")
+    return {"name": name, "kind": "trajectory", "model": f"models/{start}", "golden": golden} | settings
 
 
 def make(root: pathlib.Path) -> None:
     torch.set_num_threads(1)
-    entries = [model_case(root, name, seed) for seed, name in enumerate(cases.CASES, start=1)]
+    entries, models = [], {}
+    for seed, name in enumerate(cases.CASES, start=1):
+        model, ids, entry = model_case(root, name, seed)
+        models[name] = model, ids
+        entries.append(entry)
+    entries += [balance_case(root, name, *models[name]) for name in ("v3_full", "v2_grouped")]
+    for seed, name in enumerate(cases.MTP_CASES, start=101):
+        entries += mtp_case(root, name, seed)
+    for start, prefix in (("v3_full", "v3"), ("llama_gqa", "llama")):
+        for muon in (False, True):
+            name = f"{prefix}_{'muon' if muon else 'adamw'}"
+            entries.append(trajectory_case(root, name, models[start][0], start, muon))
+    write_json(root / "rope.json", rope.tables())
     write_json(root / "manifest.json", {"made_with": versions(), "cases": entries})
 
 
+def check(root: pathlib.Path) -> int:
+    """Makes everything anew in a temporary folder; 0 when it agrees with `root` to f32 rounding."""
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = pathlib.Path(folder)
+        make(fresh)
+        for path in sorted(fresh.rglob("*.safetensors")):
+            new, old = load_file(path), load_file(root / path.relative_to(fresh))
+            if new.keys() != old.keys():
+                sys.exit(f"{path.relative_to(fresh)}: other tensors than committed")
+            for key, value in new.items():
+                scale = np.abs(old[key]).max() + 1e-6
+                worst = max(worst, float(np.abs(value.astype(np.float64) - old[key]).max() / scale))
+    print(f"largest difference, relative to each tensor's largest value: {worst:.1e}")
+    return int(worst > 1e-4)
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare with what is committed, write nothing")
+    if parser.parse_args().check:
+        sys.exit(check(ROOT))
     make(ROOT)

@@ -3,9 +3,9 @@
 DEEPSEEK = dict(
     hidden_act="silu", hidden_size=32, initializer_range=0.02, max_position_embeddings=128, moe_layer_freq=1,
     num_attention_heads=2, num_key_value_heads=2, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=14,
-    kv_lora_rank=12, rms_norm_eps=1e-6, rope_theta=10000.0, vocab_size=64, attention_bias=False,
+    kv_lora_rank=12, rms_norm_eps=1e-6, rope_theta=10000.0, vocab_size=50, attention_bias=False,
     attention_dropout=0.0, bos_token_id=0, eos_token_id=1, use_cache=True, torch_dtype="float32",
-    first_k_dense_replace=1, intermediate_size=24, moe_intermediate_size=6, n_routed_experts=12)
+    first_k_dense_replace=1, intermediate_size=24, moe_intermediate_size=5, n_routed_experts=12)
 V3 = DEEPSEEK | dict(
     architectures=["DeepseekV3ForCausalLM"], model_type="deepseek_v3", q_lora_rank=16, n_group=4, topk_group=2,
     num_experts_per_tok=3, n_shared_experts=1, norm_topk_prob=True, routed_scaling_factor=2.5,
@@ -22,9 +22,56 @@ LLAMA = dict(
     attention_bias=False, mlp_bias=False, attention_dropout=0.0, bos_token_id=0, eos_token_id=1,
     tie_word_embeddings=False, use_cache=True, torch_dtype="float32")
 
-# name -> (config, sequence length, what it shows)
+YARN = dict(type="yarn", factor=40, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0,
+            original_max_position_embeddings=16)
+
+
+def without(config: dict, *keys: str) -> dict:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+# name -> (config, sequence length, what it shows). Seeds follow the order: append only.
+# theta 10 with 16 rotary dimensions puts YaRN's ramp inside the few pairs that a tiny head has.
 CASES = {
     "v3_full": (V3 | dict(num_hidden_layers=3), 24,
                 "q LoRA, sigmoid gate with bias, 4 groups keep 2, renormalised top-3, scale 2.5, one dense layer"),
     "llama_gqa": (LLAMA, 24, "2 key-value heads for 4 heads, untied"),
+    "v3_tied": (V3 | dict(q_lora_rank=None, n_group=1, topk_group=1, n_routed_experts=8, n_shared_experts=2,
+                          routed_scaling_factor=1.5, norm_topk_prob=False, tie_word_embeddings=True), 24,
+                "no q LoRA, no groups, weights not renormalised, 2 shared experts, tied head"),
+    "v3_yarn": (V3 | dict(qk_rope_head_dim=16, rope_theta=10.0, rope_scaling=YARN, n_routed_experts=8,
+                          max_position_embeddings=640), 40,
+                "YaRN past the original context (16): softmax scale times (0.1 ln 40 + 1)^2, cos and sin unscaled"),
+    "v3_yarn_ratio": (
+        without(V3, "rope_theta", "rope_scaling", "torch_dtype") | dict(
+            qk_rope_head_dim=16, n_routed_experts=8, max_position_embeddings=640, dtype="float32",
+            rope_parameters=without(YARN, "type") | dict(
+                rope_type="yarn", rope_theta=10.0, mscale=1.0, mscale_all_dim=0.5)), 40,
+        "YaRN with mscale != mscale_all_dim: cos and sin scaled as well; config as transformers 5 writes it"),
+    "v3_halves": (V3 | dict(rope_interleave=False, rms_norm_eps=1e-3, n_routed_experts=8), 24,
+                  "rotary pairs (i, i + d/2); rms_norm_eps 1e-3 while q_a_layernorm and kv_a_layernorm keep 1e-6"),
+    "v2_grouped": (V2 | dict(topk_method="group_limited_greedy", n_group=4, topk_group=2,
+                             routed_scaling_factor=4.0), 24,
+                   "softmax gate, group score = maximum, weights not renormalised, scale 4, no q LoRA"),
+    "v2_greedy_yarn": (V2 | dict(qk_rope_head_dim=16, rope_theta=10.0, n_routed_experts=8, max_position_embeddings=640,
+                                 rope_scaling=YARN | dict(mscale=0.707, mscale_all_dim=0.707)), 40,
+                       "softmax gate, plain top-3, YaRN with V2's 0.707 (softmax scale times (0.0707 ln 40 + 1)^2)"),
+    "llama31_tied": (LLAMA | dict(
+        num_key_value_heads=1, head_dim=16, rope_theta=100.0, tie_word_embeddings=True,
+        rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                          original_max_position_embeddings=32)), 48,
+                     "Llama 3.1 rope (kept, blended and divided frequencies), head_dim 16 is not hidden / heads, tied"),
+    "smollm": (LLAMA | dict(hidden_size=36, num_attention_heads=3, num_key_value_heads=1, rope_theta=100000.0,
+                            vocab_size=67, tie_word_embeddings=True), 24,
+               "SmolLM2's proportions: 3 heads share 1, tied, odd vocabulary"),
+    "llama_bias": (without(LLAMA, "rope_theta", "rope_scaling", "num_key_value_heads", "torch_dtype") | dict(
+        attention_bias=True, dtype="float32", rope_parameters=dict(rope_type="default", rope_theta=500.0)), 24,
+                   "biases on q, k, v, o; num_key_value_heads left out (= heads); config as transformers 5 writes it"),
+}
+
+MTP = V3 | dict(n_routed_experts=6, n_group=2, topk_group=1, num_experts_per_tok=2)
+MTP_CASES = {
+    "mtp_d1": (MTP | dict(num_nextn_predict_layers=1), 24, "one MTP module; copies of embedding and head in the file"),
+    "mtp_d2": (MTP | dict(num_nextn_predict_layers=2, num_hidden_layers=1, first_k_dense_replace=1), 20,
+               "two MTP modules in a chain"),
 }

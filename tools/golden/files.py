@@ -1,6 +1,7 @@
 """Byte-for-byte reproducible safetensors and JSON files, stamped with the versions that made them."""
 import json
 import pathlib
+import re
 import struct
 
 import numpy as np
@@ -42,4 +43,6 @@ def write_safetensors(path: pathlib.Path, tensors: dict, metadata: dict) -> None
 
 def write_json(path: pathlib.Path, value) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=1) + "\n")
+    text = json.dumps(value, indent=1)
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\s+", " ", found.group()), text)  # lists of numbers: one line
+    path.write_text(text + "\n")

@@ -3,9 +3,13 @@ import pathlib
 
 import numpy as np
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from .files import write_json, write_safetensors
+
+transformers.logging.set_verbosity_error()  # it reports MTP tensors as unexpected
+transformers.logging.disable_progress_bar()
 
 # Large enough that a missing factor shows, small enough that nothing saturates.
 STD = {"matrix": 0.2, "gate": 0.35, "norm": 0.2, "bias": 0.1}
@@ -46,23 +50,28 @@ def random_value(rng: np.random.Generator, name: str, shape) -> np.ndarray:
     noise = rng.standard_normal(shape)
     if name.endswith("norm.weight"):
         return 1 + STD["norm"] * noise
+    if name.endswith("e_score_correction_bias"):  # negative: masking groups with 0 instead of -inf must show
+        return STD["bias"] * noise - 0.7
     if name.endswith("bias"):
         return STD["bias"] * noise
     return (STD["gate"] if name.endswith("mlp.gate.weight") else STD["matrix"]) * noise
 
 
-def make_model(folder: pathlib.Path, config: dict, seed: int, extra: dict | None = None):
+def make_model(folder: pathlib.Path, config: dict, seed: int, extra_shapes=None, copies: dict | None = None):
     """Writes config.json and model.safetensors with random weights; returns the model loaded back from them.
 
-    `extra`: name -> shape of tensors that are in the file but not in transformers' model (MTP modules).
+    `extra_shapes(model)`: name -> shape of tensors that are in the file but not in transformers' model (MTP modules);
+    `copies`: name -> name of the tensor it repeats.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config)
     blank = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
     shapes = {name: tuple(view.shape) for name, view in named_views(blank).items()}
     shapes |= {name: tuple(b.shape) for name, b in blank.named_buffers() if name.endswith("e_score_correction_bias")}
+    shapes |= extra_shapes(blank) if extra_shapes else {}
     rng = np.random.default_rng(seed)
-    weights = {name: random_value(rng, name, shape) for name, shape in (shapes | (extra or {})).items()}
+    weights = {name: random_value(rng, name, shape) for name, shape in shapes.items()}
+    weights |= {name: weights[source] for name, source in (copies or {}).items()}
     write_safetensors(folder / "model.safetensors", weights, {"format": "pt", "seed": seed})
     model = load(folder)
     # The names above are ours: make sure that transformers put every tensor where we think it did.
