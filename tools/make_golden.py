@@ -5,6 +5,7 @@
     python tools/make_golden.py --check    # make it again elsewhere and compare its numbers with what is committed
 """
 import argparse
+import json
 import pathlib
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from golden import balance, cases, hf, mtp, rope, trajectory
 from golden.files import versions, write_json, write_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
+OWNED = ("*.json", "models/**/*", "trajectories/*")  # other tools keep their fixtures beside these
 SAFE_MARGIN = 1e-3  # no routing decision closer to flipping than this in a single forward
 TRAJECTORY_MARGIN = 3e-5  # nor than this in some hundred forwards of a trajectory
 ALPHA = 0.1  # of the balance loss: a thousand times V3's, to be seen
@@ -161,20 +163,45 @@ def make(root: pathlib.Path) -> None:
     write_json(root / "manifest.json", {"made_with": versions(), "cases": entries})
 
 
+def numbers(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file, or every value of a JSON file by its place (text as is)."""
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    found = {}
+
+    def walk(value, place):
+        if isinstance(value, (dict, list)):
+            for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+                walk(inner, f"{place}/{key}")
+        elif isinstance(value, float):
+            found[place] = np.array(value)
+        else:
+            found[f"{place} = {value}"] = np.zeros(1)
+
+    content = json.loads(path.read_text())
+    walk({key: value for key, value in content.items() if key != "made_with"}, "")
+    return found
+
+
 def check(root: pathlib.Path) -> int:
     """Makes everything anew in a temporary folder; 0 when it agrees with `root` to f32 rounding."""
-    worst = 0.0
+    worst, where = 0.0, "nowhere"
     with tempfile.TemporaryDirectory() as folder:
         fresh = pathlib.Path(folder)
         make(fresh)
-        for path in sorted(fresh.rglob("*.safetensors")):
-            new, old = load_file(path), load_file(root / path.relative_to(fresh))
+        lists = [sorted(p.relative_to(top) for part in OWNED for p in top.glob(part) if p.is_file())
+                 for top in (fresh, root)]
+        if lists[0] != lists[1]:
+            sys.exit(f"other files than committed: {set(lists[0]) ^ set(lists[1])}")
+        for path in lists[0]:
+            new, old = numbers(fresh / path), numbers(root / path)
             if new.keys() != old.keys():
-                sys.exit(f"{path.relative_to(fresh)}: other tensors than committed")
+                sys.exit(f"{path}: other content than committed: {sorted(new.keys() ^ old.keys())[:4]}")
             for key, value in new.items():
-                scale = np.abs(old[key]).max() + 1e-6
-                worst = max(worst, float(np.abs(value.astype(np.float64) - old[key]).max() / scale))
-    print(f"largest difference, relative to each tensor's largest value: {worst:.1e}")
+                difference = np.abs(value.astype(np.float64) - old[key]).max() / (np.abs(old[key]).max() + 1e-6)
+                if difference > worst:
+                    worst, where = float(difference), f"{path} {key}"
+    print(f"largest difference, relative to each tensor's largest value: {worst:.1e} ({where})")
     return int(worst > 1e-4)
 
 

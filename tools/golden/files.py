@@ -44,5 +44,6 @@ def write_safetensors(path: pathlib.Path, tensors: dict, metadata: dict) -> None
 def write_json(path: pathlib.Path, value) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, indent=1)
-    text = re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\s+", " ", found.group()), text)  # lists of numbers: one line
+    # Lists of numbers on one line.
+    text = re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\s+", " ", found.group()), text)
     path.write_text(text + "\n")
