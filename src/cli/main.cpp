@@ -1,0 +1,21 @@
+// The program: reads the arguments and the environment, and hands both over.
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "cli/cli.h"
+
+int main(int argc, char** argv) {
+  const auto variable = [](const char* name) -> std::string {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+  };
+  frugal::cli::Environment environment;
+  environment.kernels = variable("FRUGAL_KERNELS");
+  environment.ledger = variable("FRUGAL_LEDGER");
+  environment.home = variable("HOME");
+  environment.data_home = variable("XDG_DATA_HOME");
+  environment.output_is_terminal = isatty(STDOUT_FILENO) != 0;
+  environment.input_is_terminal = isatty(STDIN_FILENO) != 0;
+  return frugal::cli::run({argv + 1, argv + argc}, environment);
+}
