@@ -29,6 +29,11 @@ struct CombineRows;
 struct CombineRowsGrad;
 struct AdamW;
 enum class Gelu : uint8_t;
+// Arguments of the attention kernels: attention_args.h.
+struct AttentionHead;
+struct AttentionTask;
+struct AttentionState;
+struct AttentionOutput;
 
 struct Table {
   const char* name;  // "scalar", "avx2", ...: what FRUGAL_KERNELS accepts
@@ -71,6 +76,14 @@ struct Table {
   void (*scale)(int64_t n, float alpha, const float* x, float* y);
   double (*sum_of_squares)(int64_t n, const float* x);
   void (*adamw_update)(const AdamW& args, int64_t n, const float* g, float* p, float* m, float* v);
+
+  // --- attention (impl/attention.cpp): adds chunks of keys to rows' softmax, merges two states, divides and
+  // writes out
+  void (*attention_forward)(const AttentionHead& head, const AttentionTask& task);
+  void (*attention_merge)(int64_t rows, int64_t v_padded, const AttentionState& from,
+                          const AttentionState& to);
+  void (*attention_finish)(const AttentionHead& head, int64_t row_begin, int64_t row_end,
+                           const AttentionState& state, const AttentionOutput& to);
 };
 
 }  // namespace frugal::kernels

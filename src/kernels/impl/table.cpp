@@ -43,6 +43,9 @@ Kernel<decltype(Table::axpy)> axpy;
 Kernel<decltype(Table::scale)> scale;
 Kernel<decltype(Table::sum_of_squares)> sum_of_squares;
 Kernel<decltype(Table::adamw_update)> adamw_update;
+Kernel<decltype(Table::attention_forward)> attention_forward;
+Kernel<decltype(Table::attention_merge)> attention_merge;
+Kernel<decltype(Table::attention_finish)> attention_finish;
 
 #define FRUGAL_NAME_OF(target) #target
 #define FRUGAL_NAME(target) FRUGAL_NAME_OF(target)
@@ -74,6 +77,9 @@ extern const Table table = {
     .scale = scale,
     .sum_of_squares = sum_of_squares,
     .adamw_update = adamw_update,
+    .attention_forward = attention_forward,
+    .attention_merge = attention_merge,
+    .attention_finish = attention_finish,
 };
 
 }  // namespace frugal::kernels::KERNEL_TARGET

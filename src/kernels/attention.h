@@ -1,0 +1,53 @@
+// Fused attention over ragged sequences (FlashAttention: Dao et al. 2022, arXiv 2205.14135), forward and
+// backward; the matrix of scores never exists. Serves training, prefill and decode, multi-head, grouped-query
+// and multi-head latent attention: head sizes of keys and values may differ, and values may be the keys' own
+// memory (absorbed MLA).
+//
+// A query's result depends on its own keys only, bit for bit: keys are taken in chunks of kKeyChunk by
+// position in the sequence, each chunk gives (maximum, sum of exp, weighted sum of values), and chunks are
+// merged in order. So 1 row or 512 rows in a call, 1 thread or 64, give the same bits.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/thread_pool.h"
+#include "kernels/kernels.h"
+
+namespace frugal::kernels {
+
+// One sequence: its queries are rows [query_begin, query_end) of q and out, its keys rows 0 .. keys - 1 of k
+// and v. The last query sees all keys; with `causal`, query i sees keys - (query_end - 1 - i) of them.
+struct AttentionSpan {
+  int64_t query_begin, query_end;
+  const void* k;
+  const void* v;
+  int64_t keys;
+  float* dk = nullptr;  // backward: added to, laid out as k and v; spans must not share them
+  float* dv = nullptr;
+};
+
+struct Attention {
+  int64_t heads, kv_heads;  // query head h uses kv head h / (heads / kv_heads)
+  int64_t qk_dim, v_dim;
+  const float* q;  // head h of row i at q + i * q_row + h * qk_dim
+  int64_t q_row;
+  Element kv_type = Element::f32;
+  int64_t k_row,
+      v_row;    // head g of key j at k + j * k_row + g * qk_dim and v + j * v_row + g * v_dim, in elements
+  float scale;  // above 0; scores are scale * q.k
+  bool causal = true;
+  int64_t window =
+      0;  // 0: none; else a query sees only the last `window` keys, itself included (causal only)
+  const float* sinks =
+      nullptr;  // (heads): a logit that joins the softmax and is then dropped (gpt-oss), or null
+  std::span<const AttentionSpan> spans;
+};
+
+// out (rows, heads * v_dim) is overwritten at the spans' rows; head h of row i at out + i * out_row + h *
+// v_dim. lse (rows, heads), or null: log of the softmax's denominator, which the backward needs. A query
+// without keys gives zeros (and lse -inf, or the sink).
+void attention_forward(ThreadPool& pool, const Table& table, const Attention& args, float* out,
+                       int64_t out_row, float* lse);
+
+}  // namespace frugal::kernels

@@ -1,0 +1,60 @@
+// What attention kernels are told: one kv head of one sequence, with the query heads that share it. Private
+// to kernels/; C headers only, no functions (see kernels.h).
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace frugal::kernels {
+
+// Fixed by position in the sequence, part of every result's definition: see attention.h.
+constexpr int64_t kKeyChunk = 256;
+// For speed only: keys packed at a time, query rows at a time, and floats to which rows in scratch are
+// padded.
+constexpr int64_t kKeyBlock = 64, kRowBlock = 48, kPad = 16;
+
+// "Row" r is head r % group of query r / group, so the keys a row sees grow with r.
+struct AttentionHead {
+  int64_t queries, group, keys;
+  int64_t qk_dim, v_dim, v_padded;  // v_padded: v_dim rounded up to kPad
+  const float* q;                   // of query 0, first head of the group
+  int64_t q_row;
+  Element kv_type;
+  const void* k;  // of key 0 and this kv head
+  const void* v;
+  int64_t k_row, v_row;
+  float scale;
+  bool causal;
+  int64_t window;
+};
+
+// Softmax under way, per row: maximum, sum of exp(score - max), the same-weighted sum of values (v_padded
+// floats). A row that has seen no key has max = -inf, sum = 0, out = 0.
+struct AttentionState {
+  float *max, *sum, *out;
+};
+
+struct AttentionScratch {
+  float* q;             // (kRowBlock, qk_dim)
+  float* scores;        // (kRowBlock, kKeyChunk)
+  float* keys;          // (kKeyChunk / kKeyBlock, qk_dim, kKeyBlock)
+  float* values;        // (kKeyChunk / kKeyBlock, kKeyBlock, v_padded)
+  AttentionState part;  // kRowBlock rows
+};
+
+// Rows [row_begin, row_end) against chunks [chunk_begin, chunk_end); state's arrays begin at row_begin.
+struct AttentionTask {
+  int64_t row_begin, row_end, chunk_begin, chunk_end;
+  AttentionState state;
+  AttentionScratch scratch;
+};
+
+// Where finished rows go.
+struct AttentionOutput {
+  const float* sinks;  // of the group's heads, or null
+  float* out;          // of query 0, first head of the group
+  int64_t out_row;
+  float* lse;  // likewise, or null
+  int64_t lse_row;
+};
+
+}  // namespace frugal::kernels

@@ -1,0 +1,232 @@
+// Forward attention of one kv head: for each chunk of keys, scores of a block of rows, their softmax, the
+// weighted sum of values, merged into the rows' state. See attention.h for why chunks are fixed.
+#include <math.h>
+
+#include "kernels/impl/attention_common.h"
+
+namespace frugal::kernels::KERNEL_TARGET {
+namespace {
+
+static inline float exp_of(float x) {
+  return exp(broadcast(x))[0];
+}
+
+// Block `slot` of the chunk at `chunk` covers these keys.
+static inline Range keys_of_block(const AttentionHead& h, int64_t chunk, int64_t block) {
+  const int64_t begin = chunk * kKeyChunk + block * kKeyBlock;
+  return {begin, smaller(h.keys, begin + kKeyBlock)};
+}
+
+// Key blocks packed so far in the chunk, so that later row blocks find them.
+struct Packed {
+  int64_t chunk;
+  bool shared;  // one slot for all blocks: nobody comes back for them
+  uint32_t keys = 0, values = 0;
+};
+
+static inline const float* packed_keys(const AttentionHead& h, const AttentionScratch& s, Packed& p,
+                                       int64_t block) {
+  float* slot = s.keys + (p.shared ? 0 : block) * h.qk_dim * kKeyBlock;
+  if (p.shared || !(p.keys >> block & 1)) {
+    const Range keys = keys_of_block(h, p.chunk, block);
+    pack_columns(h.kv_type, h.k, keys.begin, h.k_row, h.qk_dim, keys.end - keys.begin, slot);
+    p.keys |= 1u << block;
+  }
+  return slot;
+}
+
+struct Values {
+  const float* row;  // of the block's first key
+  int64_t stride;
+};
+static inline Values packed_values(const AttentionHead& h, const AttentionScratch& s, Packed& p,
+                                   int64_t block) {
+  const Range keys = keys_of_block(h, p.chunk, block);
+  if (h.kv_type == Element::f32 && h.v_dim == h.v_padded) {
+    return {static_cast<const float*>(h.v) + keys.begin * h.v_row, h.v_row};
+  }
+  float* slot = s.values + (p.shared ? 0 : block) * kKeyBlock * h.v_padded;
+  if (p.shared || !(p.values >> block & 1)) {
+    const int64_t count = keys.end - keys.begin;
+    if (h.kv_type == Element::f32) {
+      widen_rows(static_cast<const float*>(h.v) + keys.begin * h.v_row, h.v_row, h.v_dim, count, slot,
+                 h.v_padded);
+    } else {
+      widen_rows(static_cast<const uint16_t*>(h.v) + keys.begin * h.v_row, h.v_row, h.v_dim, count, slot,
+                 h.v_padded);
+    }
+    p.values |= 1u << block;
+  }
+  return {slot, h.v_padded};
+}
+
+// A block of rows against one chunk; ranges of keys count from the chunk's first key.
+struct Block {
+  const AttentionHead& h;
+  const AttentionScratch& s;
+  int64_t first, rows, chunk_begin;
+
+  int strip_rows(int64_t i) const { return static_cast<int>(smaller(kTileRows, rows - i)); }
+  Range within_chunk(Range keys) const {
+    return overlap({keys.begin - chunk_begin, keys.end - chunk_begin}, {0, kKeyChunk});
+  }
+  Range seen_by_strip(int64_t i) const {
+    return within_chunk(seen_by(h, first + i, first + i + strip_rows(i) - 1));
+  }
+};
+
+static inline void score_block(const Block& b, int64_t block, const float* keys) {
+  for (int64_t i = 0; i < b.rows; i += kTileRows) {
+    const Range columns = overlap(b.seen_by_strip(i), {block * kKeyBlock, (block + 1) * kKeyBlock});
+    if (columns.begin >= columns.end) continue;
+    const Range whole = whole_vectors(columns);
+    strip<TileForm::assign>(b.strip_rows(i), (whole.end - whole.begin) / kLanes, b.h.qk_dim,
+                            b.s.q + i * b.h.qk_dim, b.h.qk_dim, keys + (whole.begin - block * kKeyBlock),
+                            kKeyBlock, b.s.scores + i * kKeyChunk + whole.begin, kKeyChunk);
+  }
+}
+
+// Scores of one row become exp(scale * score - max) over `whole`; outside `seen` they are 0.
+static inline void softmax_row(float* scores, Range whole, Range seen, float scale, float* max_out,
+                               float* sum_out) {
+  mask_outside(scores, whole, seen.begin < seen.end ? seen : Range{whole.end, whole.end});
+  Vec most = load(scores + whole.begin);
+  for (int64_t j = whole.begin + kLanes; j < whole.end; j += kLanes) most = max(most, load(scores + j));
+  const float top = reduce_max(most) * scale;
+  *max_out = top;
+  const Vec offset = broadcast(top == -__builtin_inff() ? 0.0f : -top);
+  Vec sum = zero();
+  for (int64_t j = whole.begin; j < whole.end; j += kLanes) {
+    const Vec e = exp(fma(load(scores + j), broadcast(scale), offset));
+    store(scores + j, e);
+    sum = sum + e;
+  }
+  *sum_out = reduce_add(sum);
+}
+
+static inline void softmax_block(const Block& b, AttentionState to) {
+  for (int64_t i = 0; i < b.rows; i += kTileRows) {
+    const Range strip = b.seen_by_strip(i), whole = whole_vectors(strip);
+    for (int64_t row = i; row < i + b.strip_rows(i); ++row) {
+      if (strip.begin >= strip.end) {
+        to.max[row] = -__builtin_inff(), to.sum[row] = 0;
+        continue;
+      }
+      softmax_row(b.s.scores + row * kKeyChunk, whole, b.within_chunk(seen_by(b.h, b.first + row)), b.h.scale,
+                  to.max + row, to.sum + row);
+    }
+  }
+}
+
+static inline void weigh_values(const Block& b, int64_t block, Values values, float* out) {
+  const int64_t vectors = b.h.v_padded / kLanes;
+  for (int64_t j = 0; j < vectors;) {
+    const int width = next_vectors(vectors - j);
+    for (int64_t i = 0; i < b.rows; i += kTileRows) {
+      const Range keys = overlap(b.seen_by_strip(i), {block * kKeyBlock, (block + 1) * kKeyBlock});
+      if (keys.begin >= keys.end) continue;
+      kTiles<TileForm::add>.of[b.strip_rows(i) - 1][width - 1](
+          keys.end - keys.begin, b.s.scores + i * kKeyChunk + keys.begin, kKeyChunk,
+          values.row + (keys.begin - block * kKeyBlock) * values.stride + j * kLanes, values.stride,
+          out + i * b.h.v_padded + j * kLanes, b.h.v_padded);
+    }
+    j += width;
+  }
+}
+
+static inline void merge_row(int64_t width, float* max_to, float* sum_to, float* out_to, float max_from,
+                             float sum_from, const float* out_from) {
+  if (max_from == -__builtin_inff()) return;
+  if (*max_to == -__builtin_inff()) {
+    *max_to = max_from, *sum_to = sum_from;
+    for (int64_t i = 0; i < width; i += kLanes) store(out_to + i, load(out_from + i));
+    return;
+  }
+  const float top = *max_to > max_from ? *max_to : max_from;
+  const float keep_old = exp_of(*max_to - top), keep_new = exp_of(max_from - top);
+  *max_to = top;
+  *sum_to = *sum_to * keep_old + sum_from * keep_new;
+  for (int64_t i = 0; i < width; i += kLanes) {
+    store(out_to + i, fma(load(out_from + i), broadcast(keep_new), load(out_to + i) * keep_old));
+  }
+}
+
+static inline AttentionState state_at(AttentionState state, int64_t row, int64_t width) {
+  return {state.max + row, state.sum + row, state.out + row * width};
+}
+
+static inline bool untouched(const AttentionState& state, int64_t rows) {
+  for (int64_t i = 0; i < rows; ++i) {
+    if (state.max[i] != -__builtin_inff()) return false;
+  }
+  return true;
+}
+
+static inline void add_chunk(const Block& b, Packed& packed, AttentionState state) {
+  const Range seen = b.within_chunk(seen_by(b.h, b.first, b.first + b.rows - 1));
+  if (seen.begin >= seen.end) return;
+  copy_rows(b.h.q, b.h.q_row, b.h.group, b.h.qk_dim, b.first, b.first + b.rows, b.s.q, b.h.qk_dim);
+  const Range blocks = {seen.begin / kKeyBlock, (seen.end + kKeyBlock - 1) / kKeyBlock};
+  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+    score_block(b, block, packed_keys(b.h, b.s, packed, block));
+  }
+  // Rows that have seen nothing yet take the chunk's result as it is: no merge.
+  const bool direct = untouched(state, b.rows);
+  const AttentionState to = direct ? state : b.s.part;
+  if (!direct) {
+    for (int64_t i = 0; i < b.rows * b.h.v_padded; i += kLanes) store(to.out + i, zero());
+  }
+  softmax_block(b, to);
+  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+    weigh_values(b, block, packed_values(b.h, b.s, packed, block), to.out);
+  }
+  for (int64_t row = 0; row < b.rows && !direct; ++row) {
+    merge_row(b.h.v_padded, state.max + row, state.sum + row, state.out + row * b.h.v_padded, to.max[row],
+              to.sum[row], to.out + row * b.h.v_padded);
+  }
+}
+
+}  // namespace
+
+void attention_forward(const AttentionHead& h, const AttentionTask& task) {
+  const bool one_block = task.row_end - task.row_begin <= kRowBlock;
+  for (int64_t chunk = task.chunk_begin; chunk < task.chunk_end; ++chunk) {
+    Packed packed{.chunk = chunk, .shared = one_block};
+    for (int64_t row = task.row_begin; row < task.row_end; row += kRowBlock) {
+      const Block block = {h, task.scratch, row, smaller(kRowBlock, task.row_end - row), chunk * kKeyChunk};
+      add_chunk(block, packed, state_at(task.state, row - task.row_begin, h.v_padded));
+    }
+  }
+}
+
+void attention_merge(int64_t rows, int64_t v_padded, const AttentionState& from, const AttentionState& to) {
+  for (int64_t row = 0; row < rows; ++row) {
+    merge_row(v_padded, to.max + row, to.sum + row, to.out + row * v_padded, from.max[row], from.sum[row],
+              from.out + row * v_padded);
+  }
+}
+
+void attention_finish(const AttentionHead& h, int64_t begin, int64_t end, const AttentionState& state,
+                      const AttentionOutput& to) {
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t query = row / h.group, head = row % h.group;
+    float top = state.max[row - begin], sum = state.sum[row - begin], factor = 0;
+    const float* from = state.out + (row - begin) * h.v_padded;
+    float* out = to.out + query * to.out_row + head * h.v_dim;
+    if (to.sinks) {
+      const float before = top, sink = to.sinks[head];
+      top = before > sink ? before : sink;
+      factor = exp_of(before - top);  // 0 for a row without keys
+      sum = sum * factor + exp_of(sink - top);
+      factor = factor / sum;
+    } else if (sum > 0) {
+      factor = 1.0f / sum;
+    } else if (sum != sum) {
+      factor = sum;  // NaN stays NaN
+    }
+    for_vectors(h.v_dim, [&](int64_t i, auto part) { put(out + i, get(from + i, part) * factor, part); });
+    if (to.lse) to.lse[query * to.lse_row + head] = sum == 0 ? -__builtin_inff() : top + logf(sum);
+  }
+}
+
+}  // namespace frugal::kernels::KERNEL_TARGET

@@ -1,0 +1,154 @@
+// Forward attention against the naive formula, and the promise that a row's bits depend on nothing but its
+// keys.
+#include "kernels/attention.h"
+
+#include "core/error.h"
+#include "kernels/attention_case.h"
+#include "kernels/for_each_table.h"
+
+namespace frugal::kernels {
+namespace {
+
+struct Result {
+  Floats out, lse;
+};
+
+Result forward(ThreadPool& pool, const Table& table, const AttentionArrays& a, const Attention& args) {
+  Result r{Floats(index_of(a.rows * a.out_row), -7.0f), Floats(index_of(a.rows * a.shape.heads), -7.0f)};
+  attention_forward(pool, table, args, r.out.data(), a.out_row, r.lse.data());
+  return r;
+}
+
+// The columns that out's rows have beyond the heads must be left alone; takes them out of the comparison.
+void expect_padding_untouched(Floats& out, const AttentionArrays& a) {
+  for (int64_t row = 0; row < a.rows; ++row) {
+    for (int64_t c = a.shape.heads * a.shape.v_dim; c < a.out_row; ++c) {
+      EXPECT_EQ(out[index_of(row * a.out_row + c)], -7.0f);
+      out[index_of(row * a.out_row + c)] = 0;
+    }
+  }
+}
+
+void expect_lse(const Floats& got, const Doubles& want) {
+  for (size_t i = 0; i < want.size(); ++i) {
+    if (std::isinf(want[i])) {
+      EXPECT_EQ(double{got[i]}, want[i]);
+    } else {
+      EXPECT_NEAR(double{got[i]}, want[i], 1e-5) << i;
+    }
+  }
+}
+
+TEST(AttentionForward, MatchesTheFormula) {
+  for (const AttentionCase& shape : attention_cases()) {
+    SCOPED_TRACE(shape.name);
+    const AttentionArrays a(shape);
+    const AttentionReference want(a);
+    for_each_table([&](const Table& table) {
+      const AttentionCall call(a, Element::f32, table);
+      ThreadPool pool(2);
+      Result got = forward(pool, table, a, call.args);
+      expect_padding_untouched(got.out, a);
+      expect_near(got.out, want.out, 5e-6, "out");
+      expect_lse(got.lse, want.lse);
+    });
+  }
+}
+
+TEST(AttentionForward, ReadsKeysAndValuesInBf16) {
+  for (const AttentionCase& shape : attention_cases()) {
+    SCOPED_TRACE(shape.name);
+    AttentionArrays a(shape);
+    const AttentionCall rounded(a, Element::bf16, best());
+    best().bf16_to_f32(static_cast<int64_t>(a.k.size()), rounded.half_k.data(), a.k.data());
+    best().bf16_to_f32(static_cast<int64_t>(a.v.size()), rounded.half_v.data(), a.v.data());
+    for_each_table([&](const Table& table) {
+      ThreadPool pool(1);
+      const AttentionCall half(a, Element::bf16, table), full(a, Element::f32, table);
+      const Result from_half = forward(pool, table, a, half.args),
+                   from_full = forward(pool, table, a, full.args);
+      EXPECT_TRUE(same_bits(from_half.out, from_full.out)) << "widening is exact, so nothing else may differ";
+      EXPECT_TRUE(same_bits(from_half.lse, from_full.lse));
+    });
+  }
+}
+
+TEST(AttentionForward, ThreadsDoNotChangeBits) {
+  for (const AttentionCase& shape : attention_cases()) {
+    SCOPED_TRACE(shape.name);
+    const AttentionArrays a(shape);
+    for_each_table([&](const Table& table) {
+      const AttentionCall call(a, Element::f32, table);
+      ThreadPool one(1);
+      const Result want = forward(one, table, a, call.args);
+      for (const int threads : {2, 3, 16}) {
+        ThreadPool pool(threads);
+        const Result got = forward(pool, table, a, call.args);
+        EXPECT_TRUE(same_bits(got.out, want.out)) << threads << " threads";
+        EXPECT_TRUE(same_bits(got.lse, want.lse)) << threads << " threads";
+      }
+    });
+  }
+}
+
+// Each query alone, as decode would see it, with only the keys that exist by then.
+TEST(AttentionForward, RowsDoNotChangeEachOthersBits) {
+  for (const AttentionCase& shape : attention_cases()) {
+    SCOPED_TRACE(shape.name);
+    const AttentionArrays a(shape);
+    for_each_table([&](const Table& table) {
+      const AttentionCall call(a, Element::f32, table);
+      ThreadPool one(1), four(4);
+      const Result want = forward(one, table, a, call.args);
+      Result got{Floats(want.out.size(), -7.0f), Floats(want.lse.size(), -7.0f)};
+      for (const AttentionSpan& span : call.spans) {
+        for (int64_t row = span.query_begin; row < span.query_end; ++row) {
+          AttentionSpan alone = span;
+          alone.query_begin = row;
+          alone.query_end = row + 1;
+          if (a.shape.causal) alone.keys = span.keys - (span.query_end - 1 - row);
+          Attention args = call.args;
+          args.spans = {&alone, 1};
+          attention_forward(row % 2 ? one : four, table, args, got.out.data(), a.out_row, got.lse.data());
+        }
+      }
+      EXPECT_TRUE(same_bits(got.out, want.out));
+      EXPECT_TRUE(same_bits(got.lse, want.lse));
+    });
+  }
+}
+
+TEST(AttentionForward, LargeScoresStayFinite) {
+  AttentionArrays a({.name = "", .heads = 1, .kv_heads = 1, .qk_dim = 8, .v_dim = 8, .spans = {{300, 300}}});
+  for (float& x : a.q) x *= 100.0f;
+  const AttentionReference want(a);
+  for_each_table([&](const Table& table) {
+    const AttentionCall call(a, Element::f32, table);
+    ThreadPool pool(1);
+    Result got = forward(pool, table, a, call.args);
+    expect_padding_untouched(got.out, a);
+    expect_near(got.out, want.out, 2e-4, "out");  // scores near 1000 hold 6e-5 in f32
+  });
+}
+
+TEST(AttentionForward, BrokenContractsAreRefused) {
+  const AttentionArrays a(attention_cases()[1]);
+  ThreadPool pool(1);
+  const AttentionCall call(a, Element::f32, best());
+  Floats out(index_of(a.rows * a.out_row));
+  const auto refused = [&](auto change) {
+    Attention args = call.args;
+    std::vector<AttentionSpan> spans = call.spans;
+    args.spans = spans;
+    change(args, spans);
+    EXPECT_THROW(attention_forward(pool, best(), args, out.data(), a.out_row, nullptr), std::logic_error);
+  };
+  refused([](Attention& args, auto&) { args.kv_heads = 2; });
+  refused([](Attention& args, auto&) { args.scale = 0; });
+  refused([](Attention& args, auto&) { args.causal = false, args.window = 3; });
+  refused([](Attention&, auto& spans) { spans[0].keys = 69; });
+  refused([](Attention& args, auto&) { args.v_dim = 1000; });
+}
+
+}  // namespace
+}  // namespace frugal::kernels
