@@ -69,10 +69,8 @@ TEST(Hash, AnyCutGivesTheSameHashAndNoShortCollisions) {
   std::vector<uint64_t>
       halves[2];  // each half alone is collision-free on 300,000 short and zero-filled strings
   for (int i = 0; i < 300000; ++i) {
-    const Hash128 hash =
-        i < 200000
-            ? hash128(std::to_string(i))
-            : hash128(std::string(static_cast<size_t>(i - 200000) % 1000, '\0') + std::to_string(i / 1000));
+    const std::string zeros(i < 200000 ? 0 : 1 + static_cast<size_t>(i) % 1000, '\0');
+    const Hash128 hash = hash128(zeros + std::to_string(i < 200000 ? i : i / 1000));
     halves[0].push_back(hash.high);
     halves[1].push_back(hash.low);
   }
