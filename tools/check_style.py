@@ -11,7 +11,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAY_INCLUDE = {
     "core": "",
-    "meter": "core",
+    "meter": "core kernels",  # kernels: the loops that measure the machine's peaks
     "kernels": "core",
     "tensor": "core kernels",
     "autograd": "core kernels tensor",
