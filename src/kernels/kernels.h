@@ -34,6 +34,26 @@ struct AttentionHead;
 struct AttentionTask;
 struct AttentionState;
 struct AttentionOutput;
+// How a product is computed: bf16 rounds both factors to bf16 (nearest even) and adds the products in f32.
+enum class Precision : uint8_t { f32, bf16 };
+
+// The longest piece of the inner dimension that a block product takes; longer ones are added up piece by
+// piece.
+constexpr int64_t kGemmMaxK = 512;
+
+// One block product on packed factors: C (rows, columns) = or += A (rows, k_begin..k_end) . B
+// (k_begin..k_end, columns).
+struct GemmBlock {
+  Precision precision;
+  int64_t rows, columns, k_begin, k_end;
+  bool a_by_rows;   // as the matrix was when packed: a_col == 1
+  const float* a;   // from gemm_pack_a, holds k_begin..k_end only
+  const float* b;   // from gemm_pack_b, one panel after the other, each holds all of k
+  int64_t b_panel;  // floats from one panel to the next
+  float* c;
+  int64_t c_row;
+  bool accumulate;
+};
 
 struct Table {
   const char* name;  // "scalar", "avx2", ...: what FRUGAL_KERNELS accepts
@@ -84,6 +104,19 @@ struct Table {
                           const AttentionState& to);
   void (*attention_finish)(const AttentionHead& head, int64_t row_begin, int64_t row_end,
                            const AttentionState& state, const AttentionOutput& to);
+  // --- packed matrix products (impl/gemm.cpp; gemm.h is the way to call them)
+  int gemm_rows,
+      gemm_columns;  // size of the register tile: A is packed in panels of gemm_rows rows, B of gemm_columns
+  // Floats that gemm_pack_a writes at most for that many rows, with padding.
+  int64_t (*gemm_packed_a)(int64_t rows);
+  // Packs A (rows, k), k <= kGemmMaxK; one of a_row, a_col is 1.
+  void (*gemm_pack_a)(Precision precision, int64_t rows, int64_t k, const float* a, int64_t a_row,
+                      int64_t a_col, float* to);
+  // Packs one panel B (k, columns), columns <= gemm_columns, any k; one of b_row, b_col is 1. Writes at most
+  // gemm_columns * (k rounded up to even) floats; missing columns become 0.
+  void (*gemm_pack_b)(Precision precision, int64_t k, int64_t columns, Element type, const void* b,
+                      int64_t b_row, int64_t b_col, float* to);
+  void (*gemm_block)(const GemmBlock& block);
 };
 
 }  // namespace frugal::kernels

@@ -1,5 +1,6 @@
 // Fills this instruction set's Table. Each kernel has a declaration and an initialiser here; leaving one out
 // is a compile error (missing-field-initializers), a signature that differs from the field's is a link error.
+#include "kernels/impl/gemm_tile.h"
 #include "kernels/kernels.h"
 #include "kernels/vec.h"
 
@@ -46,6 +47,10 @@ Kernel<decltype(Table::adamw_update)> adamw_update;
 Kernel<decltype(Table::attention_forward)> attention_forward;
 Kernel<decltype(Table::attention_merge)> attention_merge;
 Kernel<decltype(Table::attention_finish)> attention_finish;
+Kernel<decltype(Table::gemm_packed_a)> gemm_packed_a;
+Kernel<decltype(Table::gemm_pack_a)> gemm_pack_a;
+Kernel<decltype(Table::gemm_pack_b)> gemm_pack_b;
+Kernel<decltype(Table::gemm_block)> gemm_block;
 
 #define FRUGAL_NAME_OF(target) #target
 #define FRUGAL_NAME(target) FRUGAL_NAME_OF(target)
@@ -80,6 +85,12 @@ extern const Table table = {
     .attention_forward = attention_forward,
     .attention_merge = attention_merge,
     .attention_finish = attention_finish,
+    .gemm_rows = kGemmRows,
+    .gemm_columns = kGemmColumns,
+    .gemm_packed_a = gemm_packed_a,
+    .gemm_pack_a = gemm_pack_a,
+    .gemm_pack_b = gemm_pack_b,
+    .gemm_block = gemm_block,
 };
 
 }  // namespace frugal::kernels::KERNEL_TARGET

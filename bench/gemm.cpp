@@ -1,0 +1,172 @@
+// Packed products at training sizes beside the machine's own peak and, when libopenblas is installed,
+// OpenBLAS (opened at run time: set OPENBLAS_NUM_THREADS). Each figure is the best of many runs: "peak" is
+// the fraction of the FMA loop run on all threads, "blas" the ratio of OpenBLAS's time to ours.
+//   bench_gemm [--benchmark_filter=...]
+#include "kernels/gemm.h"
+
+#include <benchmark/benchmark.h>
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/rng.h"
+#include "kernels/dispatch.h"
+
+namespace frugal::kernels {
+namespace {
+
+double seconds(const std::function<void()>& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Best of several; the machine may be shared.
+double peak_flops(ThreadPool& pool, const Table& table) {
+  double best = 0;
+  for (int run = 0; run < 20; ++run) {
+    std::vector<float> sinks(static_cast<size_t>(pool.size()) * 16);
+    int64_t flops = 0;
+    const double time = seconds([&] {
+      pool.parallel_for(pool.size(), 1, [&](int64_t begin, int64_t, int) {
+        const int64_t done = table.fma_loop(200000, &sinks[static_cast<size_t>(begin) * 16]);
+        if (begin == 0) flops = done;
+      });
+    });
+    best = std::max(best, static_cast<double>(flops) * pool.size() / time);
+  }
+  return best;
+}
+
+using Sgemm = void (*)(int, int, int, int, int, int, float, const float*, int, const float*, int, float,
+                       float*, int);
+Sgemm open_blas() {
+  void* library = dlopen("libopenblas.so.0", RTLD_NOW);
+  return library ? reinterpret_cast<Sgemm>(dlsym(library, "cblas_sgemm")) : nullptr;
+}
+
+struct Shape {
+  const char* name;
+  int64_t m, n, k;
+  char a, b;       // 'n': row-major as (m, k) or (k, n); 't': the transposed matrix is row-major
+  int groups = 1;  // experts
+};
+
+constexpr Shape kShapes[] = {
+    {"X.Wt", 2048, 384, 384, 'n', 't'},
+    {"X.Wt", 2048, 1024, 384, 'n', 't'},
+    {"X.Wt", 2048, 384, 1024, 'n', 't'},
+    {"X.Wt", 2048, 2048, 384, 'n', 't'},
+    {"dY.W", 2048, 384, 384, 'n', 'n'},
+    {"dY.W", 2048, 384, 1024, 'n', 'n'},
+    {"dY.W", 2048, 1024, 384, 'n', 'n'},
+    {"dY.W", 2048, 384, 2048, 'n', 'n'},
+    {"dYt.X", 384, 384, 2048, 't', 'n'},
+    {"dYt.X", 1024, 384, 2048, 't', 'n'},
+    {"dYt.X", 384, 1024, 2048, 't', 'n'},
+    {"dYt.X", 2048, 384, 2048, 't', 'n'},
+    {"square", 1024, 1024, 1024, 'n', 'n'},
+    {"experts X.Wt", 512, 256, 384, 'n', 't', 16},
+    {"experts dYt.X", 256, 384, 512, 't', 'n', 16},
+    {"small", 64, 96, 128, 'n', 't'},
+};
+
+struct Data {
+  std::vector<float> a, b, c;
+  std::vector<Gemm> problems;
+};
+
+Data make(const Shape& s) {
+  Data data;
+  Rng rng(1);
+  const auto fill = [&](std::vector<float>& x, int64_t count) {
+    x.resize(static_cast<size_t>(count));
+    for (float& value : x) value = static_cast<float>(rng.bits()) * 0x1p-31f - 1.0f;
+  };
+  fill(data.a, s.m * s.k * s.groups);
+  fill(data.b, s.k * s.n * s.groups);
+  data.c.resize(static_cast<size_t>(s.m * s.n * s.groups));
+  for (int64_t g = 0; g < s.groups; ++g) {
+    data.problems.push_back({.m = s.m,
+                             .n = s.n,
+                             .k = s.k,
+                             .a = data.a.data() + g * s.m * s.k,
+                             .a_row = s.a == 'n' ? s.k : 1,
+                             .a_col = s.a == 'n' ? 1 : s.m,
+                             .b = data.b.data() + g * s.k * s.n,
+                             .b_type = Element::f32,
+                             .b_row = s.b == 'n' ? s.n : 1,
+                             .b_col = s.b == 'n' ? 1 : s.k,
+                             .c = data.c.data() + g * s.m * s.n,
+                             .c_row = s.n,
+                             .accumulate = false});
+  }
+  return data;
+}
+
+void run_blas(Sgemm sgemm, const Shape& s, const Gemm& p, float* c) {
+  constexpr int kRowMajor = 101, kPlain = 111, kTransposed = 112;
+  const auto i = [](int64_t x) { return static_cast<int>(x); };
+  sgemm(kRowMajor, s.a == 'n' ? kPlain : kTransposed, s.b == 'n' ? kPlain : kTransposed, i(p.m), i(p.n),
+        i(p.k), 1.0f, p.a, i(std::max(p.a_row, p.a_col)), static_cast<const float*>(p.b),
+        i(std::max(p.b_row, p.b_col)), 0.0f, c, i(p.n));
+}
+
+void measure(benchmark::State& state, ThreadPool& pool, const Table& table, const Shape& shape,
+             Precision precision, double peak, Sgemm sgemm) {
+  Data data = make(shape);
+  const double flops = 2.0 * static_cast<double>(shape.m * shape.n * shape.k * shape.groups);
+  double ours = 1e9, blas = 1e9;
+  for (auto _ : state) {
+    ours = std::min(ours, seconds([&] { gemm(pool, table, data.problems, precision); }));
+    state.PauseTiming();
+    if (sgemm) {
+      blas = std::min(blas, seconds([&] {
+                        for (const Gemm& p : data.problems) run_blas(sgemm, shape, p, p.c);
+                      }));
+    }
+    state.ResumeTiming();
+  }
+  state.counters["gflops"] = flops / ours * 1e-9;
+  state.counters["peak"] = flops / ours / peak;
+  if (sgemm) state.counters["blas"] = blas / ours;
+}
+
+int run(int argc, char** argv) {
+  ThreadPool pool;
+  Sgemm sgemm = open_blas();
+  for (const Table* table : available()) {
+    const double peak = peak_flops(pool, *table);
+    benchmark::AddCustomContext(std::string("peak_gflops_") + table->name, std::to_string(peak * 1e-9));
+    for (const Shape& shape : kShapes) {
+      for (const Precision precision : {Precision::f32, Precision::bf16}) {
+        const bool best_f32 = table == &best() && precision == Precision::f32;
+        const std::string name = std::string(table->name) +
+                                 (precision == Precision::f32 ? "/f32/" : "/bf16/") + shape.name + "/" +
+                                 std::to_string(shape.m) + "x" + std::to_string(shape.n) + "x" +
+                                 std::to_string(shape.k) + "/" + std::to_string(shape.groups);
+        benchmark::RegisterBenchmark(name.c_str(),
+                                     [=, &pool, &shape](benchmark::State& state) {
+                                       measure(state, pool, *table, shape, precision, peak,
+                                               best_f32 ? sgemm : nullptr);
+                                     })
+            ->Iterations(60)
+            ->Unit(benchmark::kMicrosecond);
+      }
+    }
+  }
+  benchmark::Initialize(&argc, argv);
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
+
+}  // namespace
+}  // namespace frugal::kernels
+
+int main(int argc, char** argv) {
+  return frugal::kernels::run(argc, argv);
+}

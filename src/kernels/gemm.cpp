@@ -1,0 +1,190 @@
+// Shares grouped products over threads. In waves, so that packed memory stays bounded: all threads pack B's
+// panels of the wave, then take tasks (a block of rows times some columns, all of k), packing A's rows for
+// themselves. Tasks get smaller towards the end of a wave, so that threads finish together even when one is
+// slow.
+#include "kernels/gemm.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/error.h"
+
+namespace frugal::kernels {
+namespace {
+
+constexpr int64_t kWaveFloats = int64_t{2} << 20;  // packed B of one wave
+constexpr int64_t kBlockPanels = 8;  // A's panels in one task: about half of a 512 KB second-level cache
+constexpr int64_t kKStep = 32;       // pieces of k start at multiples of this
+
+int64_t round_up(int64_t x, int64_t step) {
+  return (x + step - 1) / step * step;
+}
+
+// Columns [begin, end) of one problem, packed together at `packed` floats into the wave's memory.
+struct Slice {
+  const Gemm* problem;
+  int64_t begin, end, packed;
+  int64_t columns() const { return end - begin; }
+  int64_t panel_floats(const Table& table) const { return round_up(problem->k, 2) * table.gemm_columns; }
+  int64_t work(int64_t rows) const { return rows * columns() * problem->k; }
+};
+
+struct Task {
+  const Slice* slice;
+  int64_t row, rows, column, columns;
+};
+
+void check(const Gemm& p) {
+  CHECK(p.m >= 0 && p.n >= 0 && p.k >= 0, "gemm: {} x {} x {}", p.m, p.n, p.k);
+  CHECK(p.a_row == 1 || p.a_col == 1, "gemm: strides of A are {} and {}: one must be 1", p.a_row, p.a_col);
+  CHECK(p.b_row == 1 || p.b_col == 1, "gemm: strides of B are {} and {}: one must be 1", p.b_row, p.b_col);
+  CHECK(p.c_row >= p.n || p.m <= 1, "gemm: rows of C are {} apart, shorter than {} columns", p.c_row, p.n);
+}
+
+const void* element(const Gemm& p, int64_t row, int64_t col) {
+  const int64_t at = row * p.b_row + col * p.b_col;
+  if (p.b_type == Element::bf16) return static_cast<const uint16_t*>(p.b) + at;
+  return static_cast<const float*>(p.b) + at;
+}
+
+// A product without an inner dimension is zero.
+void clear(const Gemm& p) {
+  for (int64_t i = 0; i < p.m && !p.accumulate; ++i) std::fill_n(p.c + i * p.c_row, p.n, 0.0f);
+}
+
+// Cuts problems into waves of slices whose packed columns fit into kWaveFloats (at least one panel each).
+std::vector<std::vector<Slice>> cut_into_waves(const Table& table, std::span<const Gemm> problems) {
+  std::vector<std::vector<Slice>> waves(1);
+  int64_t used = 0;
+  for (const Gemm& p : problems) {
+    check(p);
+    if (p.m == 0 || p.n == 0) continue;
+    if (p.k == 0) clear(p);
+    for (int64_t column = 0; column < p.n && p.k > 0;) {
+      const int64_t panel = Slice{&p, 0, 0, 0}.panel_floats(table);
+      int64_t panels = (kWaveFloats - used) / panel;
+      if (panels == 0 && used == 0) panels = 1;
+      if (panels == 0) {
+        waves.emplace_back();
+        used = 0;
+        continue;
+      }
+      const int64_t end = std::min(p.n, column + panels * table.gemm_columns);
+      waves.back().push_back({&p, column, end, used});
+      used += round_up(end - column, table.gemm_columns) / table.gemm_columns * panel;
+      column = end;
+    }
+  }
+  return waves;
+}
+
+// Tasks of decreasing size. Only speed depends on the cuts, results do not.
+std::vector<Task> cut_into_tasks(const Table& table, const std::vector<Slice>& wave, int threads) {
+  int64_t left = 0;
+  for (const Slice& slice : wave) left += slice.work(slice.problem->m);
+  const int64_t coarse = std::max<int64_t>(1, left / (8 * threads));
+  std::vector<Task> tasks;
+  for (const Slice& slice : wave) {
+    // A slice of few rows and many columns is cut by columns too.
+    const int64_t rows = slice.problem->m, panel_work = slice.work(std::min<int64_t>(rows, table.gemm_rows));
+    int64_t width = slice.columns();
+    if (panel_work > coarse) {
+      width = std::max<int64_t>(4 * table.gemm_columns,
+                                round_up(width * coarse / panel_work, table.gemm_columns));
+    }
+    for (int64_t row = 0; row < rows;) {
+      const int64_t want =
+          std::min(left / (3 * threads), slice.work(rows)) / std::max<int64_t>(1, panel_work);
+      const int64_t here = std::min(rows - row, std::clamp<int64_t>(want, 1, kBlockPanels) * table.gemm_rows);
+      for (int64_t column = slice.begin; column < slice.end; column += width) {
+        tasks.push_back({&slice, row, here, column, std::min(width, slice.end - column)});
+      }
+      left -= slice.work(here);
+      row += here;
+    }
+  }
+  return tasks;
+}
+
+void pack_wave(ThreadPool& pool, const Table& table, const std::vector<Slice>& wave, Precision precision,
+               float* to) {
+  struct Panel {
+    const Slice* slice;
+    int64_t column;
+  };
+  std::vector<Panel> panels;
+  for (const Slice& slice : wave) {
+    for (int64_t column = slice.begin; column < slice.end; column += table.gemm_columns) {
+      panels.push_back({&slice, column});
+    }
+  }
+  pool.parallel_for(static_cast<int64_t>(panels.size()), 1, [&](int64_t begin, int64_t end, int) {
+    for (const Panel& panel : std::span(panels).subspan(begin, end - begin)) {
+      const Slice& slice = *panel.slice;
+      const Gemm& p = *slice.problem;
+      const int64_t index = (panel.column - slice.begin) / table.gemm_columns;
+      table.gemm_pack_b(precision, p.k, std::min<int64_t>(table.gemm_columns, slice.end - panel.column),
+                        p.b_type, element(p, 0, panel.column), p.b_row, p.b_col,
+                        to + slice.packed + index * slice.panel_floats(table));
+    }
+  });
+}
+
+void run_task(const Table& table, const Task& task, Precision precision, const float* packed_b,
+              float* packed_a) {
+  const Gemm& p = *task.slice->problem;
+  const int64_t panel = task.slice->panel_floats(table);
+  const int64_t pieces = (p.k + kGemmMaxK - 1) / kGemmMaxK;
+  const int64_t step = round_up((p.k + pieces - 1) / pieces, kKStep);
+  GemmBlock block{.precision = precision,
+                  .rows = task.rows,
+                  .columns = task.columns,
+                  .k_begin = 0,
+                  .k_end = 0,
+                  .a_by_rows = p.a_col == 1,
+                  .a = packed_a,
+                  .b = nullptr,
+                  .b_panel = panel,
+                  .c = p.c + task.row * p.c_row + task.column,
+                  .c_row = p.c_row,
+                  .accumulate = p.accumulate};
+  block.b = packed_b + task.slice->packed + (task.column - task.slice->begin) / table.gemm_columns * panel;
+  for (int64_t k = 0; k < p.k; k += step) {
+    block.k_begin = k;
+    block.k_end = std::min(p.k, k + step);
+    table.gemm_pack_a(precision, task.rows, block.k_end - k, p.a + task.row * p.a_row + k * p.a_col, p.a_row,
+                      p.a_col, packed_a);
+    table.gemm_block(block);
+    block.accumulate = true;
+  }
+}
+
+}  // namespace
+
+void gemm(ThreadPool& pool, const Table& table, std::span<const Gemm> problems, Precision precision) {
+  const int64_t a_floats = round_up(table.gemm_packed_a(kBlockPanels * table.gemm_rows), 16);
+  int caller = 0;  // the worker that calls, whose scratch holds the wave's packed B behind its own A
+  pool.parallel_for(1, 1, [&](int64_t, int64_t, int worker) { caller = worker; });
+  for (const std::vector<Slice>& wave : cut_into_waves(table, problems)) {
+    if (wave.empty()) continue;
+    const Slice& last = wave.back();
+    const int64_t b_floats = last.packed + round_up(last.columns(), table.gemm_columns) / table.gemm_columns *
+                                               last.panel_floats(table);
+    const size_t bytes = static_cast<size_t>(a_floats + b_floats) * sizeof(float);
+    float* const own = static_cast<float*>(pool.scratch(caller, bytes));
+    float* const packed_b = own + a_floats;
+    pack_wave(pool, table, wave, precision, packed_b);
+    const std::vector<Task> tasks = cut_into_tasks(table, wave, pool.size());
+    pool.parallel_for(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int worker) {
+      float* packed_a = own;
+      if (worker != caller) {
+        packed_a = static_cast<float*>(pool.scratch(worker, static_cast<size_t>(a_floats) * sizeof(float)));
+      }
+      for (int64_t i = begin; i < end; ++i) {
+        run_task(table, tasks[static_cast<size_t>(i)], precision, packed_b, packed_a);
+      }
+    });
+  }
+}
+
+}  // namespace frugal::kernels

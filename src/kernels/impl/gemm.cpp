@@ -1,0 +1,239 @@
+// Packing and the register-blocked product of packed panels.
+//
+// A unit is 32 bits: one f32, or where the machine multiplies bf16 pairs (kPairs), two neighbours of the
+// inner dimension. B's panel: units [k][kGemmColumns]. A's panel: as the matrix lies, so that packing is
+// copying: [row][kRowUnits] when its rows are contiguous, [k][kGemmRows] when its columns are. Without pairs,
+// Precision::bf16 rounds while packing.
+#include "kernels/impl/gemm_tile.h"
+#include "kernels/kernels.h"
+#include "kernels/vec.h"
+
+namespace frugal::kernels::KERNEL_TARGET {
+namespace {
+
+#if defined(__AVX512BF16__)
+constexpr bool kPairs = true;
+#else
+constexpr bool kPairs = false;
+#endif
+
+// A panel's rows lie this far apart: a constant, so that one register addresses them all, and an odd number
+// of cache lines, so that they fall into different sets.
+constexpr int64_t kRowUnits = kGemmMaxK + 16;
+constexpr int64_t kPanelUnits = kGemmRows * kRowUnits + kLanes;
+
+static inline Vec round_to_bf16(Vec x) {
+  return widen(narrow(x));
+}
+
+struct PlainUnits {  // f32 as it is
+  static constexpr int kPerUnit = 1;
+  static inline Vec convert(Vec x) { return x; }
+  static inline Vec multiply_add(Vec a, Vec b, Vec sum) { return fma(a, b, sum); }
+};
+struct RoundedUnits : PlainUnits {  // f32 rounded to bf16
+  static inline Vec convert(Vec x) { return round_to_bf16(x); }
+};
+#if defined(__AVX512BF16__)
+struct PairUnits {
+  static constexpr int kPerUnit = 2;
+  static inline Vec convert(Vec x) { return round_to_bf16(x); }
+  static inline Vec multiply_add(Vec a, Vec b, Vec sum) {
+    return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+  }
+};
+#else
+using PairUnits = RoundedUnits;
+#endif
+
+static inline int clip(int64_t n) {
+  return static_cast<int>(n < 0 ? 0 : n < kLanes ? n : kLanes);
+}
+
+// Loads n of kLanes neighbours, in full where possible.
+template <class T>
+static inline Vec load_up_to(const T* from, int n) {
+  return n == kLanes ? load(from) : load_first(from, n);
+}
+
+// kLanes units of one row or column that is contiguous along k, starting at k index p (a multiple of
+// kPerUnit).
+template <class Units, class T>
+static inline Vec units_along_k(const T* from, int64_t p, int64_t k) {
+  if constexpr (Units::kPerUnit == 1) {
+    return Units::convert(load_up_to(from + p, clip(k - p)));
+  } else {
+    uint16_t halves[2 * kLanes];
+    store(halves, load_up_to(from + p, clip(k - p)));
+    store(halves + kLanes, load_up_to(from + p + kLanes, clip(k - p - kLanes)));
+    Vec x;
+    __builtin_memcpy(&x, halves, sizeof x);
+    return x;
+  }
+}
+
+// kLanes units side by side at k index p, from memory that is contiguous across k: n of them exist.
+template <class Units, class T>
+static inline Vec units_across_k(const T* from, int64_t stride, int64_t p, int64_t k, int n) {
+  const Vec even = Units::convert(load_up_to(from + p * stride, n));
+  if constexpr (Units::kPerUnit == 1) {
+    return even;
+  } else {
+    const Vec odd = p + 1 < k ? Units::convert(load_up_to(from + (p + 1) * stride, n)) : zero();
+    return from_bits((bits(even) >> 16) | bits(odd));
+  }
+}
+
+template <class Units>
+static void pack_a(int64_t rows, int64_t k, const float* a, int64_t a_row, int64_t a_col, float* to) {
+  if (a_col == 1) {
+    for (int64_t i = 0; i < rows; ++i) {
+      float* row = to + i / kGemmRows * kPanelUnits + i % kGemmRows * kRowUnits;
+      for (int64_t p = 0; p < k; p += kLanes * Units::kPerUnit) {
+        store(row + p / Units::kPerUnit, units_along_k<Units>(a + i * a_row, p, k));
+      }
+    }
+    return;
+  }
+  // Stores are whole vectors in ascending order: what one writes too much, the next overwrites.
+  for (int64_t p = 0; p < k; p += Units::kPerUnit) {
+    for (int64_t i = 0; i < rows; i += kGemmRows) {
+      const int64_t here = rows - i < kGemmRows ? rows - i : kGemmRows;
+      float* out = to + i / kGemmRows * kPanelUnits + p / Units::kPerUnit * kGemmRows;
+      for (int64_t j = 0; j < here; j += kLanes) {
+        store(out + j, units_across_k<Units>(a + i + j, a_col, p, k, clip(here - j)));
+      }
+    }
+  }
+}
+
+template <class Units, class T>
+static void pack_b(int64_t k, int64_t columns, const T* b, int64_t b_row, int64_t b_col, float* to) {
+  constexpr int64_t kStep = Units::kPerUnit;
+  if (b_col == 1) {
+    for (int64_t p = 0; p < k; p += kStep, to += kGemmColumns) {
+      for (int64_t j = 0; j < kGemmColumns; j += kLanes) {
+        store(to + j, units_across_k<Units>(b + j, b_row, p, k, clip(columns - j)));
+      }
+    }
+    return;
+  }
+  const int64_t units = (k + kStep - 1) / kStep;
+  for (int64_t p = 0; p < units; p += kLanes) {
+    const int64_t depth = units - p < kLanes ? units - p : kLanes;
+    for (int64_t j = 0; j < kGemmColumns; j += kLanes) {
+      Vec square[kLanes];
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) {
+        square[i] = j + i < columns ? units_along_k<Units>(b + (j + i) * b_col, p * kStep, k) : zero();
+      }
+      transpose(square);
+      for (int64_t i = 0; i < depth; ++i) store(to + (p + i) * kGemmColumns + j, square[i]);
+    }
+  }
+}
+
+// One tile: Rows x Vectors vectors of sums in registers, over `units` steps. ByRows is A's panel layout.
+template <class Units, int Rows, int Vectors, bool ByRows>
+static void multiply_tile(int64_t units, const float* a, const float* b, float* c, int64_t c_row, int columns,
+                          bool accumulate) {
+  constexpr int64_t kRow = ByRows ? kRowUnits : 1, kStep = ByRows ? 1 : kGemmRows;
+  Vec sums[Rows][Vectors] = {};
+#pragma GCC unroll 14
+  for (int i = 0; i < Rows; ++i) __builtin_prefetch(c + i * c_row + columns - 1, 1);
+  for (int64_t p = 0; p < units; ++p, a += kStep, b += kGemmColumns) {
+    Vec right[Vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) right[j] = load(b + j * kLanes);
+#pragma GCC unroll 14
+    for (int i = 0; i < Rows; ++i) {
+      const Vec left = broadcast(a[i * kRow]);
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) sums[i][j] = Units::multiply_add(left, right[j], sums[i][j]);
+    }
+  }
+#pragma GCC unroll 14
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) {
+      float* to = c + i * c_row + j * kLanes;
+      const int here = columns - j * kLanes;
+      if (here >= kLanes) {
+        store(to, accumulate ? load(to) + sums[i][j] : sums[i][j]);
+      } else {
+        store_first(to, accumulate ? load_first(to, here) + sums[i][j] : sums[i][j], here);
+      }
+    }
+  }
+}
+
+using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t, int, bool);
+
+// Tiles of 1 to kGemmRows rows.
+template <class Units, int Vectors, bool ByRows, int... Row>
+static Tile tile_of(int rows, Indices<Row...>) {
+  static constexpr Tile kTiles[] = {multiply_tile<Units, Row + 1, Vectors, ByRows>...};
+  return kTiles[rows - 1];
+}
+
+template <class Units, int Vectors, bool ByRows>
+static Tile tile_of(int rows) {
+  return tile_of<Units, Vectors, ByRows>(rows, typename IndicesUpTo<kGemmRows>::Type{});
+}
+
+template <class Units, bool ByRows>
+static void multiply_block(const GemmBlock& block) {
+  const int64_t units = (block.k_end - block.k_begin + Units::kPerUnit - 1) / Units::kPerUnit;
+  const float* b = block.b + block.k_begin / Units::kPerUnit * kGemmColumns;
+  for (int64_t j = 0; j < block.columns; j += kGemmColumns, b += block.b_panel) {
+    const int columns = static_cast<int>(block.columns - j < kGemmColumns ? block.columns - j : kGemmColumns);
+    const float* a = block.a;
+    for (int64_t i = 0; i < block.rows; i += kGemmRows, a += kPanelUnits) {
+      const int rows = static_cast<int>(block.rows - i < kGemmRows ? block.rows - i : kGemmRows);
+      const Tile tile = columns > kLanes ? tile_of<Units, 2, ByRows>(rows) : tile_of<Units, 1, ByRows>(rows);
+      tile(units, a, b, block.c + i * block.c_row + j, block.c_row, columns, block.accumulate);
+    }
+  }
+}
+
+}  // namespace
+
+int64_t gemm_packed_a(int64_t rows) {
+  return (rows + kGemmRows - 1) / kGemmRows * kPanelUnits;
+}
+
+void gemm_pack_a(Precision precision, int64_t rows, int64_t k, const float* a, int64_t a_row, int64_t a_col,
+                 float* to) {
+  if (precision == Precision::f32) {
+    pack_a<PlainUnits>(rows, k, a, a_row, a_col, to);
+  } else {
+    pack_a<PairUnits>(rows, k, a, a_row, a_col, to);
+  }
+}
+
+void gemm_pack_b(Precision precision, int64_t k, int64_t columns, Element type, const void* b, int64_t b_row,
+                 int64_t b_col, float* to) {
+  const float* f32 = static_cast<const float*>(b);
+  const uint16_t* bf16 = static_cast<const uint16_t*>(b);
+  if (precision == Precision::f32) {
+    if (type == Element::f32) {
+      pack_b<PlainUnits>(k, columns, f32, b_row, b_col, to);
+    } else {
+      pack_b<PlainUnits>(k, columns, bf16, b_row, b_col, to);
+    }
+  } else if (type == Element::f32) {
+    pack_b<PairUnits>(k, columns, f32, b_row, b_col, to);
+  } else {
+    pack_b<PairUnits>(k, columns, bf16, b_row, b_col, to);
+  }
+}
+
+void gemm_block(const GemmBlock& block) {
+  if (block.precision == Precision::f32 || !kPairs) {
+    block.a_by_rows ? multiply_block<PlainUnits, true>(block) : multiply_block<PlainUnits, false>(block);
+  } else {
+    block.a_by_rows ? multiply_block<PairUnits, true>(block) : multiply_block<PairUnits, false>(block);
+  }
+}
+
+}  // namespace frugal::kernels::KERNEL_TARGET
