@@ -104,9 +104,10 @@ struct Table {
                           const AttentionState& to);
   void (*attention_finish)(const AttentionHead& head, int64_t row_begin, int64_t row_end,
                            const AttentionState& state, const AttentionOutput& to);
+
   // --- packed matrix products (impl/gemm.cpp; gemm.h is the way to call them)
-  int gemm_rows,
-      gemm_columns;  // size of the register tile: A is packed in panels of gemm_rows rows, B of gemm_columns
+  // The register tile: A is packed in panels of gemm_rows rows, B in panels of gemm_columns columns.
+  int gemm_rows, gemm_columns;
   // Floats that gemm_pack_a writes at most for that many rows, with padding.
   int64_t (*gemm_packed_a)(int64_t rows);
   // Packs A (rows, k), k <= kGemmMaxK; one of a_row, a_col is 1.
