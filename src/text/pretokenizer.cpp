@@ -1,0 +1,245 @@
+#include "text/pretokenizer.h"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "core/error.h"
+#include "text/json_fields.h"
+#include "text/qwen2_split.h"
+#include "text/regex.h"
+#include "text/unicode.h"
+
+namespace frugal {
+namespace {
+
+constexpr std::string_view kGpt2Pattern =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+constexpr size_t kMaxStages = 64;
+
+struct Piece {
+  size_t begin, end;
+  bool match;
+};
+
+SplitBehavior parse_behavior(const std::string& name, const std::string& where) {
+  if (name == "Isolated") return SplitBehavior::isolated;
+  if (name == "Removed") return SplitBehavior::removed;
+  if (name == "MergedWithPrevious") return SplitBehavior::merged_with_previous;
+  if (name == "MergedWithNext") return SplitBehavior::merged_with_next;
+  if (name == "Contiguous") return SplitBehavior::contiguous;
+  fail("{}: unknown behavior '{}'", where, name);
+}
+
+// Joins or drops the alternating pieces (matches and what lies between) as the behaviour says.
+class Joiner {
+ public:
+  Joiner(std::string_view text, SplitBehavior behavior, bool invert, PreTokenizer::Emit emit)
+      : text_(text), behavior_(behavior), invert_(invert), emit_(emit) {}
+
+  void add(Piece piece) {
+    piece.match ^= invert_;
+    switch (behavior_) {
+      case SplitBehavior::isolated:
+        put(piece.begin, piece.end);
+        return;
+      case SplitBehavior::removed:
+        if (!piece.match) put(piece.begin, piece.end);
+        return;
+      case SplitBehavior::contiguous:
+        return join(piece, pending_ && pending_->match == piece.match);
+      case SplitBehavior::merged_with_previous:
+        return join(piece, pending_ && piece.match && !pending_->match);
+      case SplitBehavior::merged_with_next:
+        return join(piece, pending_ && pending_->match && !piece.match);
+    }
+  }
+  void finish() {
+    if (pending_) put(pending_->begin, pending_->end);
+  }
+
+ private:
+  void join(const Piece& piece, bool with_pending) {
+    if (!with_pending) {
+      finish();
+      pending_ = piece;
+      return;
+    }
+    pending_->end = piece.end;
+    pending_->match = piece.match;
+  }
+  void put(size_t begin, size_t end) {
+    if (end > begin) emit_(text_.substr(begin, end - begin));
+  }
+
+  std::string_view text_;
+  SplitBehavior behavior_;
+  bool invert_;
+  PreTokenizer::Emit emit_;
+  std::optional<Piece> pending_;
+};
+
+}  // namespace
+
+class PreTokenizer::Stage {
+ public:
+  enum class Kind { prefix_space, regex, literal, numbers, qwen2 };
+  Kind kind = Kind::regex;
+  SplitBehavior behavior = SplitBehavior::isolated;
+  bool invert = false;
+  std::optional<Regex> regex;
+  std::string literal;
+
+  void split(std::string_view text, std::optional<Regex::Matcher>& matcher, Emit emit) const {
+    if (kind == Kind::qwen2) return split_qwen2(text, emit);
+    if (kind == Kind::prefix_space) return prefix_space(text, emit);
+    Joiner joiner(text, behavior, invert, emit);
+    size_t done = 0;
+    const auto match = [&](size_t begin, size_t end) {
+      if (begin > done) joiner.add({done, begin, false});
+      joiner.add({begin, end, true});
+      done = end;
+    };
+    if (kind == Kind::regex) {
+      if (!matcher) matcher.emplace(*regex);
+      find_all(text, *matcher, match);
+    } else if (kind == Kind::literal) {
+      for (size_t at = text.find(literal); at != text.npos; at = text.find(literal, at + literal.size())) {
+        match(at, at + literal.size());
+      }
+    } else {
+      find_numbers(text, match);
+    }
+    if (done < text.size()) joiner.add({done, text.size(), false});
+    joiner.finish();
+  }
+
+ private:
+  static void split_qwen2(std::string_view text, Emit emit) {
+    const CharClass* classes = char_classes();
+    const char* p = text.data();
+    const char* const end = p + text.size();
+    while (p < end) {
+      const char* q = qwen2_word_end(p, end, classes);
+      emit({p, static_cast<size_t>(q - p)});
+      p = q;
+    }
+  }
+  static void prefix_space(std::string_view text, Emit emit) {
+    if (text.starts_with(' ')) return emit(text);
+    const std::string prefixed = " " + std::string(text);
+    emit(prefixed);
+  }
+  // An empty match right after the previous one is skipped; elsewhere it is a cut.
+  template <class F>
+  static void find_all(std::string_view text, Regex::Matcher& matcher, F match) {
+    size_t start = 0;
+    std::optional<size_t> last_end;
+    while (start <= text.size()) {
+      const auto found = matcher.find(text, start);
+      if (!found) return;
+      if (found->begin == found->end) {
+        start = found->end;
+        start += start < text.size() ? decode_utf8(text.data() + start, text.data() + text.size()).bytes : 1;
+        if (last_end == found->end) continue;
+      } else {
+        start = found->end;
+      }
+      match(found->begin, found->end);
+      last_end = found->end;
+    }
+  }
+  template <class F>
+  static void find_numbers(std::string_view text, F match) {
+    const CharClass* classes = char_classes();
+    const char* const end = text.data() + text.size();
+    for (const char* p = text.data(); p < end;) {
+      const DecodedChar c = decode_utf8(p, end);
+      const auto at = static_cast<size_t>(p - text.data());
+      if (classes[c.code] == CharClass::number) match(at, at + c.bytes);
+      p += c.bytes;
+    }
+  }
+};
+
+struct PreTokenizer::Scratch::State {
+  std::vector<std::optional<Regex::Matcher>> matchers;
+};
+PreTokenizer::Scratch::Scratch() : state_(std::make_unique<State>()) {}
+PreTokenizer::Scratch::~Scratch() = default;
+
+PreTokenizer::PreTokenizer(const Json& json, const std::string& where) {
+  if (json.is_null()) fail("{}: null; byte-level BPE needs a ByteLevel pre-tokenizer", where);
+  add(json, where);
+  if (!bytes_) fail("{}: no ByteLevel; only byte-level BPE tokenizers are supported", where);
+  qwen2_ = stages_.size() == 1 && stages_[0]->kind == Stage::Kind::qwen2;
+}
+PreTokenizer::~PreTokenizer() = default;
+PreTokenizer::PreTokenizer(PreTokenizer&&) noexcept = default;
+PreTokenizer& PreTokenizer::operator=(PreTokenizer&&) noexcept = default;
+
+void PreTokenizer::add(const Json& json, const std::string& where) {
+  const JsonFields fields(json, where);
+  const std::string type = fields.text("type");
+  if (bytes_) fail("{}: '{}' after ByteLevel is not supported", where, type);
+  if (stages_.size() >= kMaxStages) fail("{}: more than {} stages", where, kMaxStages);
+  if (type == "Sequence") {
+    fields.only({"type", "pretokenizers"});
+    const Json& list = fields.list("pretokenizers");
+    for (size_t i = 0; i < list.size(); ++i) add(list[i], fmt::format("{}.pretokenizers[{}]", where, i));
+    return;
+  }
+  auto stage = std::make_unique<Stage>();
+  if (type == "ByteLevel") {
+    fields.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+    if (fields.flag("add_prefix_space", true)) {
+      stage->kind = Stage::Kind::prefix_space;
+      stages_.push_back(std::move(stage));
+    }
+    if (fields.flag("use_regex", true)) {
+      stages_.push_back(std::make_unique<Stage>());
+      stages_.back()->regex.emplace(kGpt2Pattern);
+    }
+    bytes_ = true;
+    return;
+  }
+  if (type == "Digits") {
+    fields.only({"type", "individual_digits"});
+    stage->kind = Stage::Kind::numbers;
+    stage->behavior =
+        fields.flag("individual_digits", false) ? SplitBehavior::isolated : SplitBehavior::contiguous;
+  } else if (type == "Split") {
+    fields.only({"type", "pattern", "behavior", "invert"});
+    const JsonFields pattern(fields.object("pattern"), where + ".pattern");
+    pattern.only({"Regex", "String"});
+    stage->behavior = parse_behavior(fields.text("behavior"), where);
+    stage->invert = fields.flag("invert", false);
+    if (pattern.has("String")) {
+      stage->kind = Stage::Kind::literal;
+      stage->literal = pattern.text("String");
+      if (stage->literal.empty()) fail("{}: an empty pattern", where);
+    } else if (const std::string regex = pattern.text("Regex");
+               regex == kQwen2Pattern && stage->behavior == SplitBehavior::isolated && !stage->invert) {
+      stage->kind = Stage::Kind::qwen2;
+    } else {
+      stage->regex.emplace(regex);
+    }
+  } else {
+    fail("{}: pre-tokenizer '{}' is not supported (ByteLevel, Split, Digits and Sequence are)", where, type);
+  }
+  stages_.push_back(std::move(stage));
+}
+
+void PreTokenizer::split(std::string_view text, Scratch& scratch, Emit emit) const {
+  scratch.state_->matchers.resize(stages_.size());
+  split_from(0, text, scratch, emit);
+}
+
+void PreTokenizer::split_from(size_t stage, std::string_view text, Scratch& scratch, Emit emit) const {
+  if (text.empty()) return;
+  if (stage == stages_.size()) return emit(text);
+  const auto next = [&](std::string_view word) { split_from(stage + 1, word, scratch, emit); };
+  if (stage + 1 == stages_.size()) return stages_[stage]->split(text, scratch.state_->matchers[stage], emit);
+  stages_[stage]->split(text, scratch.state_->matchers[stage], next);
+}
+
+}  // namespace frugal

@@ -1,0 +1,164 @@
+#include "text/unicode.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+#include <memory>
+#include <vector>
+
+#include "core/error.h"
+
+namespace frugal {
+namespace {
+
+struct ClassRun {
+  uint32_t first;
+  CharClass value;
+};
+#include "text/unicode_ranges.inc"
+
+constexpr uint32_t kCodePoints = 0x110000;
+
+bool is_continuation(char c) {
+  return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
+}
+
+// Bytes a character needs by its first byte; 0 when no character starts so.
+uint32_t needed_bytes(unsigned char first) {
+  if (first < 0x80) return 1;
+  if (first < 0xC2) return 0;
+  if (first < 0xE0) return 2;
+  if (first < 0xF0) return 3;
+  return first < 0xF5 ? 4 : 0;
+}
+
+// Whether the second byte may follow the first (excludes overlong forms, surrogates, values past U+10FFFF).
+bool second_byte_fits(unsigned char first, unsigned char second) {
+  if ((second & 0xC0) != 0x80) return false;
+  if (first == 0xE0) return second >= 0xA0;
+  if (first == 0xED) return second < 0xA0;
+  if (first == 0xF0) return second >= 0x90;
+  if (first == 0xF4) return second < 0x90;
+  return true;
+}
+
+}  // namespace
+
+const CharClass* char_classes() {
+  static const std::unique_ptr<const CharClass[]> table = [] {
+    auto classes = std::make_unique<CharClass[]>(kCodePoints);
+    for (size_t i = 0; i < std::size(kClassRuns); ++i) {
+      const uint32_t end = i + 1 < std::size(kClassRuns) ? kClassRuns[i + 1].first : kCodePoints;
+      std::fill(classes.get() + kClassRuns[i].first, classes.get() + end, kClassRuns[i].value);
+    }
+    return classes;
+  }();
+  return table.get();
+}
+
+const NewRange* new_ranges_begin() {
+  return std::begin(kAssignedSince14);
+}
+const NewRange* new_ranges_end() {
+  return std::end(kAssignedSince14);
+}
+
+DecodedChar decode_utf8(const char* p, const char* end) {
+  const auto first = static_cast<unsigned char>(*p);
+  if (first < 0x80) return {first, 1};
+  const uint32_t need = needed_bytes(first);
+  if (need < 2 || end - p < need || !second_byte_fits(first, static_cast<unsigned char>(p[1]))) {
+    return {kInvalidChar, 1};
+  }
+  uint32_t code = first & (0x7F >> need);
+  for (uint32_t i = 1; i < need; ++i) {
+    if (!is_continuation(p[i])) return {kInvalidChar, 1};
+    code = (code << 6) | (static_cast<unsigned char>(p[i]) & 0x3F);
+  }
+  return {code, need};
+}
+
+void append_utf8(std::string& out, uint32_t code) {
+  CHECK(code < kCodePoints);
+  utf8proc_uint8_t bytes[4];
+  const auto size = utf8proc_encode_char(static_cast<utf8proc_int32_t>(code), bytes);
+  out.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(size));
+}
+
+size_t valid_utf8_prefix(std::string_view text) {
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  while (p < end) {
+    uint64_t word;
+    while (end - p >= 8 && (std::memcpy(&word, p, 8), (word & 0x8080808080808080u) == 0)) p += 8;
+    if (p == end) break;
+    const DecodedChar c = decode_utf8(p, end);
+    if (c.code == kInvalidChar) break;
+    p += c.bytes;
+  }
+  return static_cast<size_t>(p - text.data());
+}
+
+size_t invalid_utf8_prefix(std::string_view text) {
+  size_t i = 0;
+  const char* const end = text.data() + text.size();
+  while (i < text.size() && decode_utf8(text.data() + i, end).code == kInvalidChar) ++i;
+  return i;
+}
+
+size_t incomplete_utf8_tail(std::string_view text) {
+  for (size_t back = 1; back <= 3 && back <= text.size(); ++back) {
+    const char* p = text.data() + text.size() - back;
+    if (is_continuation(*p)) continue;
+    const auto first = static_cast<unsigned char>(*p);
+    if (needed_bytes(first) <= back) return 0;
+    if (back >= 2 && !second_byte_fits(first, static_cast<unsigned char>(p[1]))) return 0;
+    return back;
+  }
+  return 0;
+}
+
+std::string nfc(std::string_view text) {
+  // Below U+0300 nothing decomposes further or combines, and 0xCC is the first lead byte at or above it.
+  const auto below_marks = [](char c) { return static_cast<unsigned char>(c) < 0xCC; };
+  if (std::all_of(text.begin(), text.end(), below_marks)) return std::string(text);
+  std::vector<utf8proc_int32_t> codes;
+  codes.reserve(text.size() + 8);
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  while (p < end) {
+    const DecodedChar c = decode_utf8(p, end);
+    CHECK(c.code != kInvalidChar, "nfc needs valid UTF-8");
+    utf8proc_int32_t parts[32];
+    int boundary = 0;
+    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, 32,
+                                               UTF8PROC_DECOMPOSE, &boundary);
+    CHECK(count >= 0 && count <= 32);
+    codes.insert(codes.end(), parts, parts + count);
+    p += c.bytes;
+  }
+  // utf8proc sorts marks by exchanging neighbours, quadratic on hostile text: sort each run here.
+  const auto combining = [](utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; };
+  for (size_t i = 0; i < codes.size();) {
+    size_t j = i;
+    while (j < codes.size() && combining(codes[j]) != 0) ++j;
+    if (j - i > 1) {
+      std::stable_sort(codes.begin() + static_cast<ptrdiff_t>(i), codes.begin() + static_cast<ptrdiff_t>(j),
+                       [&](auto a, auto b) { return combining(a) < combining(b); });
+    }
+    i = j + 1;
+  }
+  const auto length =
+      utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
+                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  CHECK(length >= 0);
+  std::string out;
+  out.reserve(text.size());
+  for (utf8proc_ssize_t i = 0; i < length; ++i)
+    append_utf8(out, static_cast<uint32_t>(codes[static_cast<size_t>(i)]));
+  return out;
+}
+
+}  // namespace frugal

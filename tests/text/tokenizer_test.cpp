@@ -1,0 +1,173 @@
+#include "text/tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "tokenizer_fixture.h"
+
+namespace frugal {
+namespace {
+
+using test::golden;
+using test::golden_tokenizer;
+using test::tokenizer_with;
+
+std::string joined(const std::vector<int32_t>& ids) {
+  std::string out;
+  for (const int32_t id : ids) out += (out.empty() ? "" : " ") + std::to_string(id);
+  return out;
+}
+
+TEST(TokenizerGolden, EveryConfigurationEncodesAsHuggingFaceDoes) {
+  const Json cases = read_json_file(golden("cases.json"));
+  const Json& texts = cases.at("texts");
+  ASSERT_GT(texts.size(), 50u);
+  const Json& base = cases.at("configurations").at(0).at("data");
+  for (const Json& configuration : cases.at("configurations")) {
+    const Tokenizer tokenizer = tokenizer_with(configuration.at("parts"));
+    for (size_t i = 0; i < texts.size(); ++i) {
+      const auto text = texts[i].get<std::string>();
+      SCOPED_TRACE(configuration.at("name").get<std::string>() + ", text " + std::to_string(i) + ": " + text);
+      const Json& own = configuration.at("data")[i];
+      const auto data = (own.is_null() ? base[i] : own).get<std::string>();
+      EXPECT_EQ(joined(tokenizer.encode(text)), data);
+      const Json& control = configuration.at("control")[i];
+      EXPECT_EQ(joined(tokenizer.encode(text, {.add_special = true, .parse_special = true})),
+                control.is_null() ? data : control.get<std::string>());
+    }
+  }
+}
+
+std::string random_bytes(Rng& rng) {
+  static const std::string kPieces[] = {
+      "the ", "\xFF",    "\xE4\xB8\xAD", "\xE4\xB8", "\xF0\x9F\x99\x82", "\xC0\x80", "  ", "\r\n", "'s",
+      "123",  "<|bos|>", "\xED\xA0\x80", "kalo",     "\xCC\x81",         "\0",       "!"};
+  std::string text;
+  for (uint64_t n = rng.below(30); n > 0; --n) {
+    if (rng.below(2))
+      text += kPieces[rng.below(std::size(kPieces))];
+    else
+      text += static_cast<char>(rng.below(256));
+  }
+  return text;
+}
+
+TEST(Tokenizer, AnyBytesComeBackExactly) {
+  const Tokenizer tokenizer = golden_tokenizer();
+  Rng rng(3);
+  for (int i = 0; i < 3000; ++i) {
+    const std::string text = random_bytes(rng);
+    for (const bool parse : {false, true}) {
+      const auto ids = tokenizer.encode(text, {.parse_special = parse});
+      ASSERT_EQ(tokenizer.decode(ids), text);
+      StreamDecoder stream(tokenizer);
+      std::string streamed;
+      for (const int32_t id : ids) streamed += stream.push(id);
+      ASSERT_EQ(streamed + stream.finish(), text);
+    }
+  }
+}
+
+TEST(Tokenizer, StreamHoldsBackUnfinishedCharacters) {
+  const Tokenizer tokenizer = golden_tokenizer();
+  const auto byte = [&](char c) { return *tokenizer.find(std::string(1, c)); };
+  StreamDecoder stream(tokenizer);
+  EXPECT_EQ(stream.push(byte('\xF0')), "");
+  EXPECT_EQ(stream.push(byte('\x9F')), "");
+  EXPECT_EQ(stream.push(byte('\x99')), "");
+  EXPECT_EQ(stream.push(byte('\x82')), "\xF0\x9F\x99\x82");
+  EXPECT_EQ(stream.push(byte('\xE4')), "");
+  EXPECT_EQ(stream.push(byte('a')),
+            "\xE4"
+            "a")
+      << "a broken character is passed on once it cannot be completed";
+  EXPECT_EQ(stream.push(byte('\xED')), "");
+  EXPECT_EQ(stream.push(byte('\xA0')), "\xED\xA0") << "surrogates are never valid";
+  EXPECT_EQ(stream.push(byte('\xC3')), "");
+  EXPECT_EQ(stream.finish(), "\xC3");
+}
+
+TEST(Tokenizer, SpecialTokensInTextAreDataUnlessAsked) {
+  const Tokenizer tokenizer = golden_tokenizer();
+  const std::string text = "a<|end|>b<|end|>";
+  const int32_t end = *tokenizer.find("<|end|>");
+  const auto count = [&](const EncodeOptions& options) {
+    const auto ids = tokenizer.encode(text, options);
+    EXPECT_EQ(tokenizer.decode(ids), text);
+    return std::count(ids.begin(), ids.end(), end);
+  };
+  EXPECT_EQ(count({}), 0);
+  EXPECT_EQ(count({.parse_special = true}), 2);
+  const TextSpan first{0, 3}, both{0, 10};
+  EXPECT_EQ(count({.parse_special = true, .data = {&first, 1}}), 1);
+  EXPECT_EQ(count({.parse_special = true, .data = {&both, 1}}), 0);
+  const auto ids = tokenizer.encode(text, {.parse_special = true});
+  EXPECT_EQ(tokenizer.decode(ids, {.skip_special = true}), "ab");
+  EXPECT_TRUE(tokenizer.is_special(end));
+  EXPECT_FALSE(tokenizer.is_special(*tokenizer.find("a")));
+}
+
+TEST(Tokenizer, DecodeRefusesIdsOutsideTheVocabulary) {
+  const Tokenizer tokenizer = golden_tokenizer();
+  const int32_t past = tokenizer.vocab_size(), before = -1;
+  EXPECT_THROW(tokenizer.decode({&past, 1}), Error);
+  EXPECT_THROW(tokenizer.decode({&before, 1}), Error);
+}
+
+TEST(Tokenizer, LongRunsWithoutSpacesTakeLinearTime) {
+  const Tokenizer tokenizer = golden_tokenizer();
+  for (const std::string unit : {"a", "kalomiter", "\xFF", "0", " ", "="}) {
+    std::string text;
+    while (text.size() < 2'000'000) text += unit;
+    const auto start = std::chrono::steady_clock::now();
+    const auto ids = tokenizer.encode(text);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    EXPECT_EQ(tokenizer.decode(ids), text);
+    EXPECT_LT(seconds.count(), 20) << unit;  // quadratic would take minutes
+  }
+}
+
+TEST(Tokenizer,
+     LongWordsMergeAsShortOnesDo) {  // the heap against the scan, around the length where it takes over
+  const Tokenizer tokenizer = golden_tokenizer();
+  Rng rng(5);
+  for (int i = 0; i < 300; ++i) {
+    std::string word;
+    while (word.size() < 40 + rng.below(20)) word += "terkalo"[rng.below(7)];
+    // Pieces of the long encoding, encoded alone, must not merge further or otherwise.
+    const auto ids = tokenizer.encode(word);
+    ASSERT_EQ(tokenizer.decode(ids), word);
+    for (size_t k = 1; k < ids.size(); ++k) {
+      const int32_t two[] = {ids[k - 1], ids[k]};
+      const auto again = tokenizer.encode(tokenizer.decode(two));
+      ASSERT_GE(again.size(), 2u) << word;
+    }
+  }
+}
+
+TEST(Tokenizer, ThreadsShareOneTokenizer) {
+  const Tokenizer shared = golden_tokenizer(), reference = golden_tokenizer();
+  std::vector<std::string> texts;
+  Rng rng(9);
+  for (int i = 0; i < 200; ++i) texts.push_back(random_bytes(rng));
+  std::vector<std::vector<int32_t>> expected;
+  for (const auto& text : texts) expected.push_back(reference.encode(text));
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong = 0;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (size_t i = 0; i < texts.size(); ++i) wrong += shared.encode(texts[i]) != expected[i];
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+}  // namespace
+}  // namespace frugal
