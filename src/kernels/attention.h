@@ -23,7 +23,7 @@ struct AttentionSpan {
   const void* k;
   const void* v;
   int64_t keys;
-  float* dk = nullptr;  // backward: added to, laid out as k and v; spans must not share them
+  float* dk = nullptr;  // backward: added to, laid out as k and v; no two may overlap
   float* dv = nullptr;
 };
 
@@ -49,5 +49,14 @@ struct Attention {
 // without keys gives zeros (and lse -inf, or the sink).
 void attention_forward(ThreadPool& pool, const Table& table, const Attention& args, float* out,
                        int64_t out_row, float* lse);
+
+// Gradients of sum(out * dout), out and lse being the forward's. Keys and values are f32. ADDS into dq (laid
+// out with dq_row, as q), into every span's dk and dv (strides k_row and v_row), and into dsinks (heads; null
+// when args has no sinks or it is not wanted). Scores are computed again from lse: dS = P (dP - delta), delta
+// = dot(out, dout) (Dao et al., alg. 4). The order of every sum is fixed: same bits for any number of
+// threads.
+void attention_backward(ThreadPool& pool, const Table& table, const Attention& args, const float* out,
+                        int64_t out_row, const float* dout, int64_t dout_row, const float* lse, float* dq,
+                        int64_t dq_row, float* dsinks);
 
 }  // namespace frugal::kernels

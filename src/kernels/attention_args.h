@@ -57,4 +57,30 @@ struct AttentionOutput {
   int64_t lse_row;
 };
 
+struct AttentionGradScratch {
+  float *q, *dq;                  // (kRowBlock, qk_padded)
+  float* dout;                    // (kRowBlock, v_padded)
+  float *weights, *dscores;       // (kRowBlock, kKeyBlock)
+  float *key_columns, *key_rows;  // (qk_dim, kKeyBlock), (kKeyBlock, qk_padded)
+  float* value_columns;           // (v_dim, kKeyBlock)
+  float *dk, *dv;                 // (kKeyBlock, qk_padded), (kKeyBlock, v_padded)
+};
+
+// The backward of rows [row_begin, row_end) against keys [key_begin, key_end), whose ends are multiples of
+// kKeyBlock or head.keys. k and v are f32. Adds into dk and dv (laid out as k, v) unless they are null, into
+// dq unless it is null.
+struct AttentionGradTask {
+  int64_t row_begin, row_end, key_begin, key_end;
+  int64_t qk_padded;
+  const float* dout;  // of query 0, first head of the group; so are the four below
+  int64_t dout_row;
+  const float* lse;    // (queries, heads)
+  const float* delta;  // (queries, heads): dot(out, dout)
+  int64_t lse_row;     // of both
+  float* dq;
+  int64_t dq_row;
+  float *dk, *dv;  // of key 0 and this kv head
+  AttentionGradScratch scratch;
+};
+
 }  // namespace frugal::kernels

@@ -54,6 +54,7 @@ struct GemmBlock {
   int64_t c_row;
   bool accumulate;
 };
+struct AttentionGradTask;
 
 struct Table {
   const char* name;  // "scalar", "avx2", ...: what FRUGAL_KERNELS accepts
@@ -118,6 +119,11 @@ struct Table {
   void (*gemm_pack_b)(Precision precision, int64_t k, int64_t columns, Element type, const void* b,
                       int64_t b_row, int64_t b_col, float* to);
   void (*gemm_block)(const GemmBlock& block);
+  // Adds gradients of some rows and keys (impl/attention_backward.cpp); delta[row * heads + head] = dot(out,
+  // dout).
+  void (*attention_backward)(const AttentionHead& head, const AttentionGradTask& task);
+  void (*attention_delta)(int64_t rows, int64_t heads, int64_t v_dim, const float* out, int64_t out_row,
+                          const float* dout, int64_t dout_row, float* delta);
 };
 
 }  // namespace frugal::kernels

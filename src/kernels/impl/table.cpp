@@ -51,6 +51,8 @@ Kernel<decltype(Table::gemm_packed_a)> gemm_packed_a;
 Kernel<decltype(Table::gemm_pack_a)> gemm_pack_a;
 Kernel<decltype(Table::gemm_pack_b)> gemm_pack_b;
 Kernel<decltype(Table::gemm_block)> gemm_block;
+Kernel<decltype(Table::attention_backward)> attention_backward;
+Kernel<decltype(Table::attention_delta)> attention_delta;
 
 #define FRUGAL_NAME_OF(target) #target
 #define FRUGAL_NAME(target) FRUGAL_NAME_OF(target)
@@ -91,6 +93,8 @@ extern const Table table = {
     .gemm_pack_a = gemm_pack_a,
     .gemm_pack_b = gemm_pack_b,
     .gemm_block = gemm_block,
+    .attention_backward = attention_backward,
+    .attention_delta = attention_delta,
 };
 
 }  // namespace frugal::kernels::KERNEL_TARGET

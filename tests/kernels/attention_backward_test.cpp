@@ -1,0 +1,118 @@
+// Backward attention against the naive formula, which is itself checked by finite differences in double.
+#include "core/error.h"
+#include "kernels/attention.h"
+#include "kernels/attention_case.h"
+#include "kernels/for_each_table.h"
+
+namespace frugal::kernels {
+namespace {
+
+struct Gradients {
+  Floats dq, dk, dv, dsinks;
+};
+
+// The gradients, added onto arrays that hold `before` everywhere.
+Gradients backward(ThreadPool& pool, const Table& table, const AttentionArrays& a, float before) {
+  AttentionCall call(a, Element::f32, table);
+  Gradients g{Floats(a.q.size(), before), Floats(a.k.size(), before), Floats(a.v.size(), before),
+              Floats(a.sinks.size(), before)};
+  for (size_t i = 0; i < call.spans.size(); ++i) {
+    call.spans[i].dk = g.dk.data() + a.first_key[i] * a.k_row;
+    call.spans[i].dv = g.dv.data() + a.first_key[i] * a.v_row;
+  }
+  Floats out(index_of(a.rows * a.out_row)), lse(index_of(a.rows * a.shape.heads));
+  attention_forward(pool, table, call.args, out.data(), a.out_row, lse.data());
+  attention_backward(pool, table, call.args, out.data(), a.out_row, a.dout.data(), a.out_row, lse.data(),
+                     g.dq.data(), a.q_row, g.dsinks.data());
+  return g;
+}
+
+double loss(const AttentionArrays& a) {
+  const AttentionReference r(a);
+  double sum = 0;
+  for (size_t i = 0; i < r.out.size(); ++i) sum += r.out[i] * double{a.dout[i]};
+  return sum;
+}
+
+// Some elements of x moved by what f32 can represent, the loss in double.
+void expect_slopes(AttentionArrays& a, Floats& x, const Doubles& want, const std::string& what) {
+  for (size_t i = 0; i < x.size(); i += std::max<size_t>(1, x.size() / 40)) {
+    const float kept = x[i], up = kept + 0x1p-10f, down = kept - 0x1p-10f;
+    x[i] = up;
+    const double above = loss(a);
+    x[i] = down;
+    const double below = loss(a);
+    x[i] = kept;
+    const double slope = (above - below) / (double{up} - double{down});
+    EXPECT_NEAR(slope, want[i], 1e-5 * (1 + std::abs(want[i]))) << what << " " << i;
+  }
+}
+
+TEST(AttentionBackward, TheFormulaAgreesWithFiniteDifferences) {
+  for (const AttentionCase& shape : attention_cases()) {
+    if (shape.values_are_keys) continue;
+    SCOPED_TRACE(shape.name);
+    AttentionArrays a(shape);
+    if (a.keys * a.rows > 40000) continue;  // the other cases cover every option
+    const AttentionReference want(a);
+    expect_slopes(a, a.q, want.dq, "dq");
+    expect_slopes(a, a.k, want.dk, "dk");
+    expect_slopes(a, a.v, want.dv, "dv");
+    if (shape.sinks) expect_slopes(a, a.sinks, want.dsinks, "dsinks");
+  }
+}
+
+TEST(AttentionBackward, MatchesTheFormula) {
+  for (const AttentionCase& shape : attention_cases()) {
+    SCOPED_TRACE(shape.name);
+    const AttentionArrays a(shape);
+    AttentionReference want(a);
+    for (Doubles* array : {&want.dq, &want.dk, &want.dv, &want.dsinks}) {
+      for (double& x : *array) x += 0.5;
+    }
+    for_each_table([&](const Table& table) {
+      ThreadPool pool(2);
+      const Gradients got = backward(pool, table, a, 0.5f);
+      expect_near(got.dq, want.dq, 5e-6, "dq");
+      expect_near(got.dk, want.dk, 5e-6, "dk");
+      expect_near(got.dv, want.dv, 5e-6, "dv");
+      expect_near(got.dsinks, want.dsinks, 5e-6, "dsinks");
+    });
+  }
+}
+
+TEST(AttentionBackward, ThreadsDoNotChangeBits) {
+  for (const AttentionCase& shape : attention_cases()) {
+    SCOPED_TRACE(shape.name);
+    const AttentionArrays a(shape);
+    for_each_table([&](const Table& table) {
+      ThreadPool one(1);
+      const Gradients want = backward(one, table, a, 0.0f);
+      for (const int threads : {2, 3, 16}) {
+        ThreadPool pool(threads);
+        const Gradients got = backward(pool, table, a, 0.0f);
+        EXPECT_TRUE(same_bits(got.dq, want.dq)) << threads << " threads";
+        EXPECT_TRUE(same_bits(got.dk, want.dk)) << threads << " threads";
+        EXPECT_TRUE(same_bits(got.dv, want.dv)) << threads << " threads";
+        EXPECT_TRUE(same_bits(got.dsinks, want.dsinks)) << threads << " threads";
+      }
+    });
+  }
+}
+
+TEST(AttentionBackward, BrokenContractsAreRefused) {
+  const AttentionArrays a(attention_cases()[1]);
+  ThreadPool pool(1);
+  AttentionCall call(a, Element::f32, best());
+  Floats out(index_of(a.rows * a.out_row)), lse(index_of(a.rows * a.shape.heads)), dq(a.q.size());
+  const auto run = [&](const Attention& args) {
+    attention_backward(pool, best(), args, out.data(), a.out_row, a.dout.data(), a.out_row, lse.data(),
+                       dq.data(), a.q_row, nullptr);
+  };
+  EXPECT_THROW(run(call.args), std::logic_error) << "spans without dk and dv";
+  const AttentionCall half(a, Element::bf16, best());
+  EXPECT_THROW(run(half.args), std::logic_error) << "bf16 has no backward";
+}
+
+}  // namespace
+}  // namespace frugal::kernels
