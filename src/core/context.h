@@ -2,6 +2,9 @@
 // live in one process.
 #pragma once
 
+#include <memory>
+
+#include "core/allocator.h"
 #include "core/thread_pool.h"
 
 namespace frugal {
@@ -21,11 +24,12 @@ enum class Compute { exact, fast, bf16 };
 struct Context {
   ThreadPool& pool;
   const kernels::Table& kernels;  // the instruction set chosen at start
+  std::shared_ptr<Allocator> memory = Allocator::create();
   Compute compute = Compute::exact;
   Tape* tape = nullptr;        // ops record themselves here when there is one
   Aux* aux = nullptr;          // side results of a forward: routing counts, balance loss
   Profile* profile = nullptr;  // per-op times, when asked for
-  bool dry_run = false;        // allocate as usual but compute nothing: the memory preflight
+  bool dry_run() const { return memory->dry(); }  // allocate as usual, compute nothing: the memory preflight
 };
 
 }  // namespace frugal

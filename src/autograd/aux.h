@@ -1,0 +1,39 @@
+// Side results of a forward pass that are not activations: how many tokens each expert received, and the balance loss.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+namespace frugal {
+
+class Aux {
+ public:
+  // Weight alpha of the sequence-wise balance loss (DeepSeek-V3 report, eq. 17); 0 leaves it out.
+  double balance_alpha = 0;
+  bool recomputing = false;  // a block is run a second time for its backward: nothing is counted again
+
+  void add_counts(int layer, std::span<const int64_t> counts) {
+    if (recomputing) return;
+    auto& sum = counts_[layer];
+    sum.resize(counts.size());
+    for (size_t i = 0; i < counts.size(); ++i) sum[i] += counts[i];
+  }
+  void add_balance_loss(double loss) {
+    if (!recomputing) balance_loss_ += loss;
+  }
+  // Tokens routed to each expert, by layer, over all micro-batches since clear().
+  const std::map<int, std::vector<int64_t>>& counts() const { return counts_; }
+  double balance_loss() const { return balance_loss_; }
+  void clear() {
+    counts_.clear();
+    balance_loss_ = 0;
+  }
+
+ private:
+  std::map<int, std::vector<int64_t>> counts_;
+  double balance_loss_ = 0;
+};
+
+}  // namespace frugal

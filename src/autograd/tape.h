@@ -1,0 +1,41 @@
+// Reverse-mode differentiation. Ops append a closure that adds to the gradients of their inputs given that of their
+// output; backward() runs them last to first and frees each closure, and with it the activations it kept, as it goes.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace frugal {
+
+class Tape {
+ public:
+  // `output` is the tensor whose gradient the closure reads; the closure is skipped when nothing flowed into it.
+  void record(const Tensor& output, std::function<void(const Context&)> backward);
+  // Runs everything recorded, last first. Gradients of the tensors the loss depends on were put there by the loss op
+  // (see cross_entropy) or by seed().
+  void backward(const Context& ctx);
+  static void seed(const Context& ctx, const Tensor& output, std::span<const float> gradient);
+  size_t size() const { return nodes_.size(); }
+  void clear() { nodes_.clear(); }
+
+ private:
+  struct Node {
+    Tensor output;
+    std::function<void(const Context&)> backward;
+  };
+  std::vector<Node> nodes_;
+};
+
+// True when the op should record: there is a tape and one of the inputs needs a gradient.
+template <class... T>
+bool recording(const Context& ctx, const T&... inputs) {
+  return ctx.tape != nullptr && (inputs.needs_gradient() || ...);
+}
+
+// Runs block(ctx, x) keeping none of its activations; backward runs it again first (Chen et al. 2016, "Training Deep
+// Nets with Sublinear Memory Cost"). The block may have one output. Aux counts are taken once.
+Tensor recomputed(Context& ctx, const Tensor& x, std::function<Tensor(Context&, const Tensor&)> block);
+
+}  // namespace frugal

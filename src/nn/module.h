@@ -1,0 +1,82 @@
+// Modules visit their parameters once, by HF checkpoint name; init, load, save, optimizer groups, counting, quantising
+// and adapters follow from the visit.
+#pragma once
+
+#include <string>
+
+#include "autograd/ops.h"
+#include "tensor/tensor.h"
+
+namespace frugal {
+
+// What a parameter is: decides initialisation, weight decay, which optimizer takes it, and how it counts.
+enum class Role {
+  matrix,     // a weight of a matrix product
+  expert,     // the same, of a routed expert
+  embedding,  // looked up by token
+  head,       // projects to the vocabulary
+  router,     // scores experts
+  norm,       // scale of a norm, starts at one
+  bias,       // starts at zero
+  buffer,     // saved, not optimised (the routing bias)
+};
+
+struct ParameterInfo {
+  Role role = Role::matrix;
+  double activity = 1;  // share of tokens that use it: top_k / experts for a routed expert
+  bool mtp = false;     // belongs to a multi-token-prediction module, counted apart
+};
+
+class ParamVisitor {
+ public:
+  virtual ~ParamVisitor() = default;
+  virtual void parameter(const std::string& name, Tensor& value, const ParameterInfo& info) = 0;
+  // `name` is stored under `target` (a tied head): not a parameter of its own.
+  virtual void alias(const std::string& name, const std::string& target) {
+    (void)name, (void)target;
+  }
+};
+
+// Calls a function for every parameter: the visitor for one-off uses.
+template <class F>
+class EachParameter : public ParamVisitor {
+ public:
+  explicit EachParameter(F f) : f_(std::move(f)) {}
+  void parameter(const std::string& name, Tensor& value, const ParameterInfo& info) override { f_(name, value, info); }
+
+ private:
+  F f_;
+};
+
+struct Linear {
+  Tensor weight;  // (out, in)
+  Tensor bias;    // (out) or empty
+  ParameterInfo info;
+
+  Linear() = default;
+  Linear(int64_t in, int64_t out, bool with_bias = false, ParameterInfo parameter = {})
+      : weight(Tensor::declare({out, in})), info(parameter) {
+    if (with_bias) bias = Tensor::declare({out});
+  }
+  Tensor forward(Context& ctx, const Tensor& x) const { return ops::linear(ctx, x, weight, bias); }
+  void visit(ParamVisitor& v, const std::string& name) {
+    v.parameter(name + ".weight", weight, info);
+    if (bias) v.parameter(name + ".bias", bias, {Role::bias, info.activity, info.mtp});
+  }
+};
+
+struct RmsNorm {
+  Tensor weight;  // (dim)
+  float eps = 1e-6f;
+  bool mtp = false;
+
+  RmsNorm() = default;
+  RmsNorm(int64_t dim, float epsilon, bool in_mtp = false)
+      : weight(Tensor::declare({dim})), eps(epsilon), mtp(in_mtp) {}
+  Tensor forward(Context& ctx, const Tensor& x) const { return ops::rms_norm(ctx, x, weight, eps); }
+  void visit(ParamVisitor& v, const std::string& name) {
+    v.parameter(name + ".weight", weight, {Role::norm, 1, mtp});
+  }
+};
+
+}  // namespace frugal
