@@ -12,6 +12,8 @@ class Aux {
  public:
   // Weight alpha of the sequence-wise balance loss (DeepSeek-V3 report, eq. 17); 0 leaves it out.
   double balance_alpha = 0;
+  // Sequences the loss is averaged over: those of the whole optimizer step; 0 for those of this batch.
+  int64_t balance_sequences = 0;
   bool recomputing = false;  // a block is run a second time for its backward: nothing is counted again
 
   void add_counts(int layer, std::span<const int64_t> counts) {

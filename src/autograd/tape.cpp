@@ -7,7 +7,12 @@ namespace frugal {
 
 void Tape::record(const Tensor& output, std::function<void(const Context&)> backward) {
   CHECK(output.needs_gradient());
-  nodes_.push_back({output, std::move(backward)});
+  nodes_.push_back({output.gradient_handle(), std::move(backward)});
+}
+
+void Tape::record_in_place(const Tensor& output, std::function<void(const Context&)> backward) {
+  CHECK(output.needs_gradient());
+  nodes_.push_back({output.gradient_handle(), std::move(backward), true});
 }
 
 void Tape::backward(const Context& ctx) {
@@ -15,7 +20,7 @@ void Tape::backward(const Context& ctx) {
     Node node = std::move(nodes_.back());
     nodes_.pop_back();
     if (node.output.has_gradient()) node.backward(ctx);
-    node.output.drop_gradient();
+    if (!node.in_place) node.output.drop_gradient();
   }
 }
 

@@ -13,6 +13,8 @@ class Tape {
  public:
   // `output` is the tensor whose gradient the closure reads; the closure is skipped when nothing flowed into it.
   void record(const Tensor& output, std::function<void(const Context&)> backward);
+  // For an op that changes its input in place and shares its gradient slot: the gradient stays for the producer.
+  void record_in_place(const Tensor& output, std::function<void(const Context&)> backward);
   // Runs everything recorded, last first. Gradients of the tensors the loss depends on were put there by the loss op
   // (see cross_entropy) or by seed().
   void backward(const Context& ctx);
@@ -24,6 +26,7 @@ class Tape {
   struct Node {
     Tensor output;
     std::function<void(const Context&)> backward;
+    bool in_place = false;
   };
   std::vector<Node> nodes_;
 };

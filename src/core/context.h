@@ -14,7 +14,6 @@ struct Table;
 }
 class Tape;
 class Aux;
-class Profile;
 
 // exact: dequantised weights, f32 activations and KV; the reference of every golden.
 // fast: int8 activations for quantised weights, bf16 KV.
@@ -28,7 +27,6 @@ struct Context {
   Compute compute = Compute::exact;
   Tape* tape = nullptr;        // ops record themselves here when there is one
   Aux* aux = nullptr;          // side results of a forward: routing counts, balance loss
-  Profile* profile = nullptr;  // per-op times, when asked for
   bool dry_run() const { return memory->dry(); }  // allocate as usual, compute nothing: the memory preflight
 };
 

@@ -93,8 +93,8 @@ struct FlopsPerToken {
   double forward = 0, training = 0;
 };
 FlopsPerToken flops_per_token(Model& model, int64_t context);
-// Default names in `config` of a new model when no checkpoint gives them: allocates every parameter and fills it: N(0, std)
-// for matrices, ones for norms, zeros for biases and buffers; counter-based, so the same for any number of threads.
+// Allocates every parameter and fills it: N(0, init_std) for matrices, ones for norms, zeros for biases and buffers. Numbers
+// are counted by name and place, so they are the same for any number of threads.
 void initialise(Context& ctx, Model& model, uint64_t seed);
 // Gives every parameter but buffers a gradient.
 void make_trainable(Model& model);

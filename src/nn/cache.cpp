@@ -56,6 +56,15 @@ ops::CachedKeys Cache::keys(int layer, int slot, int64_t keys) const {
   return {at(store.k), store.v ? at(store.v) : at(store.k), keys};
 }
 
+Tensor Cache::decoded(const Context& ctx, int layer, int slot, int64_t count) const {
+  const int64_t width = layers_.at(static_cast<size_t>(layer)).k_width;
+  Tensor out = Tensor::empty(ctx, {count, width});
+  if (!ctx.dry_run()) {
+    format_->decode(static_cast<const std::byte*>(keys(layer, slot, count).k), out.f32(), count * width);
+  }
+  return out;
+}
+
 void Cache::advance(const Batch& batch) {
   for (int64_t s = 0; s < batch.sequences(); ++s) {
     const auto i = static_cast<size_t>(s);

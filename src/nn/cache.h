@@ -31,6 +31,8 @@ class Cache {
   void append(const Context& ctx, int layer, const Batch& batch, const Tensor& k, const Tensor& v);
   // Keys of a slot as attention needs them, the rows appended by this forward included.
   ops::CachedKeys keys(int layer, int slot, int64_t count) const;
+  // The first `count` rows of what `k` holds, as f32 (count, k_width).
+  Tensor decoded(const Context& ctx, int layer, int slot, int64_t count) const;
   // After a forward: the batch's rows are now part of their slots.
   void advance(const Batch& batch);
   // Forgets everything after the first `length` tokens of the slot.

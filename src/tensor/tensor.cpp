@@ -85,6 +85,12 @@ Tensor Tensor::detached() const {
   return t;
 }
 
+Tensor Tensor::gradient_handle() const {
+  Tensor t = *this;
+  t.data_.reset();
+  return t;
+}
+
 Tensor::GradientTarget Tensor::gradient_target(const Context& ctx) const {
   CHECK(slot_ != nullptr, "tensor {} needs no gradient", to_string(shape_));
   if (!slot_->data) slot_->data = ctx.memory->allocate(static_cast<size_t>(slot_->values) * sizeof(float));

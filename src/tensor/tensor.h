@@ -62,6 +62,8 @@ class Tensor {
   void require_gradient(bool leaf);
   void freeze() { slot_.reset(); }
   Tensor detached() const;  // shares storage, not the gradient
+  // Shape and gradient without the storage: what a closure keeps of a tensor whose values it does not need.
+  Tensor gradient_handle() const;
   GradientSlot* slot() const { return slot_.get(); }
   bool has_gradient() const { return slot_ && !slot_->fresh; }
   // The gradient to write into. `accumulate` tells whether to add (someone wrote before) or to overwrite.

@@ -1,0 +1,93 @@
+// Causal attention over ragged sequences (Dao 2022, FlashAttention-2): nothing of size T x T is kept, backward recomputes
+// the probabilities from the saved log-sum-exp.
+#include "kernels/attention.h"
+
+#include "autograd/ops.h"
+#include "core/error.h"
+
+namespace frugal::ops {
+namespace {
+
+kernels::Attention describe(const Tensor& q, const AttentionOptions& o, const Tensor& sinks) {
+  kernels::Attention a{};
+  a.heads = o.heads;
+  a.kv_heads = o.kv_heads;
+  a.qk_dim = o.qk_dim;
+  a.v_dim = o.v_dim;
+  a.q = q.f32();
+  a.q_row = o.heads * o.qk_dim;
+  a.kv_type = o.kv_format == &formats::bf16 ? kernels::Element::bf16 : kernels::Element::f32;
+  a.k_row = o.k_row > 0 ? o.k_row : o.kv_heads * o.qk_dim;
+  a.v_row = o.v_row > 0 ? o.v_row : o.kv_heads * o.v_dim;
+  a.scale = o.scale;
+  a.window = o.window;
+  a.sinks = sinks ? sinks.f32() : nullptr;
+  return a;
+}
+
+std::vector<kernels::AttentionSpan> own_spans(const Tensor& k, const Tensor& v, const std::vector<int64_t>& offsets,
+                                              float* dk, float* dv) {
+  std::vector<kernels::AttentionSpan> spans;
+  for (size_t s = 0; s + 1 < offsets.size(); ++s) {
+    const int64_t begin = offsets[s], end = offsets[s + 1];
+    if (begin == end) continue;
+    kernels::AttentionSpan span{begin, end, k.f32() + begin * k.cols(), v.f32() + begin * v.cols(), end - begin};
+    if (dk != nullptr) span.dk = dk + begin * k.cols();
+    if (dv != nullptr) span.dv = dv + begin * v.cols();
+    spans.push_back(span);
+  }
+  return spans;
+}
+
+}  // namespace
+
+Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, std::span<const int64_t> offsets,
+                 const AttentionOptions& o, const Tensor& sinks) {
+  CHECK(q.cols() == o.heads * o.qk_dim && k.cols() == o.kv_heads * o.qk_dim && v.cols() == o.kv_heads * o.v_dim);
+  CHECK(k.rows() == q.rows() && v.rows() == q.rows() && offsets.back() == q.rows());
+  CHECK(o.kv_format == &formats::f32);
+  const std::vector<int64_t> bounds(offsets.begin(), offsets.end());
+  const bool record = recording(ctx, q, k, v, sinks);
+  Tensor y = Tensor::empty(ctx, {q.rows(), o.heads * o.v_dim});
+  Tensor lse = record ? Tensor::empty(ctx, {q.rows(), o.heads}) : Tensor{};
+  if (!ctx.dry_run()) {
+    kernels::Attention a = describe(q, o, sinks);
+    const auto spans = own_spans(k, v, bounds, nullptr, nullptr);
+    a.spans = spans;
+    kernels::attention_forward(ctx.pool, ctx.kernels, a, y.f32(), y.cols(), record ? lse.f32() : nullptr);
+  }
+  if (record) {
+    CHECK(q.needs_gradient() && k.needs_gradient() && v.needs_gradient());
+    y.require_gradient(false);
+    ctx.tape->record(y, [q, k, v, sinks, y, lse, bounds, o](const Context& c) {
+      float *dq = q.gradient_sum(c), *dk = k.gradient_sum(c), *dv = v.gradient_sum(c);
+      float* dsinks = sinks && sinks.needs_gradient() ? sinks.gradient_sum(c) : nullptr;
+      if (c.dry_run()) return;
+      kernels::Attention a = describe(q, o, sinks);
+      const auto spans = own_spans(k, v, bounds, dk, dv);
+      a.spans = spans;
+      kernels::attention_backward(c.pool, c.kernels, a, y.f32(), y.cols(), y.gradient(), y.cols(), lse.f32(), dq,
+                                  q.cols(), dsinks);
+    });
+  }
+  return y;
+}
+
+Tensor attention_cached(Context& ctx, const Tensor& q, std::span<const int64_t> offsets,
+                        std::span<const CachedKeys> cached, const AttentionOptions& o, const Tensor& sinks) {
+  CHECK(ctx.tape == nullptr, "attention over a cache has no gradient");
+  CHECK(cached.size() + 1 == offsets.size());
+  Tensor y = Tensor::empty(ctx, {q.rows(), o.heads * o.v_dim});
+  if (ctx.dry_run()) return y;
+  kernels::Attention a = describe(q, o, sinks);
+  std::vector<kernels::AttentionSpan> spans;
+  for (size_t s = 0; s < cached.size(); ++s) {
+    if (offsets[s] == offsets[s + 1]) continue;
+    spans.push_back({offsets[s], offsets[s + 1], cached[s].k, cached[s].v, cached[s].keys});
+  }
+  a.spans = spans;
+  kernels::attention_forward(ctx.pool, ctx.kernels, a, y.f32(), y.cols(), nullptr);
+  return y;
+}
+
+}  // namespace frugal::ops

@@ -1,0 +1,67 @@
+#include "autograd/ops/matmul.h"
+
+#include "core/error.h"
+#include "kernels/linear.h"
+
+namespace frugal::ops {
+
+kernels::Precision precision(const Context& ctx) {
+  return ctx.compute == Compute::bf16 ? kernels::Precision::bf16 : kernels::Precision::f32;
+}
+
+WeightView view_weight(const Tensor& weight) {
+  if (weight.is_f32()) return {weight.data(), kernels::Element::f32, {}};
+  if (&weight.format() == &formats::bf16) return {weight.data(), kernels::Element::bf16, {}};
+  WeightView view{nullptr, kernels::Element::f32, weight.decoded()};
+  view.data = view.decoded.data();
+  return view;
+}
+
+kernels::Gemm forward_problem(const float* x, int64_t rows, const Tensor& weight, const WeightView& view, float* y) {
+  const int64_t out = weight.dim(0), in = weight.cols();
+  return {.m = rows, .n = out, .k = in, .a = x, .a_row = in, .a_col = 1, .b = view.data, .b_type = view.type,
+          .b_row = 1, .b_col = in, .c = y, .c_row = out, .accumulate = false};
+}
+
+kernels::Gemm input_gradient_problem(const float* dy, const Tensor& weight, const WeightView& view, int64_t rows,
+                                     Tensor::GradientTarget dx) {
+  const int64_t out = weight.dim(0), in = weight.cols();
+  return {.m = rows, .n = in, .k = out, .a = dy, .a_row = out, .a_col = 1, .b = view.data, .b_type = view.type,
+          .b_row = in, .b_col = 1, .c = dx.data, .c_row = in, .accumulate = dx.accumulate};
+}
+
+kernels::Gemm weight_gradient_problem(const float* dy, const float* x, int64_t rows, const Tensor& weight,
+                                      Tensor::GradientTarget dw) {
+  const int64_t out = weight.dim(0), in = weight.cols();
+  return {.m = out, .n = in, .k = rows, .a = dy, .a_row = 1, .a_col = out, .b = x, .b_type = kernels::Element::f32,
+          .b_row = in, .b_col = 1, .c = dw.data, .c_row = in, .accumulate = dw.accumulate};
+}
+
+void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y) {
+  const WeightView view = view_weight(weight);
+  if (ctx.tape != nullptr) {
+    const kernels::Gemm problem = forward_problem(x, rows, weight, view, y);
+    kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
+    return;
+  }
+  const int64_t out = weight.dim(0), in = weight.cols();
+  const kernels::LinearProblem problem{.rows = rows, .in = in, .out = out, .x = x, .x_row = in, .w = view.data,
+                                       .w_type = view.type, .w_row = in, .bias = nullptr, .y = y, .y_row = out,
+                                       .accumulate = false};
+  kernels::linear(ctx.pool, ctx.kernels, {&problem, 1});
+}
+
+void multiply_input_gradient(const Context& ctx, const float* dy, const Tensor& weight, int64_t rows,
+                             Tensor::GradientTarget dx) {
+  const WeightView view = view_weight(weight);
+  const kernels::Gemm problem = input_gradient_problem(dy, weight, view, rows, dx);
+  kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
+}
+
+void multiply_weight_gradient(const Context& ctx, const float* dy, const float* x, int64_t rows, const Tensor& weight,
+                              Tensor::GradientTarget dw) {
+  const kernels::Gemm problem = weight_gradient_problem(dy, x, rows, weight, dw);
+  kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
+}
+
+}  // namespace frugal::ops

@@ -1,0 +1,38 @@
+// Products with a weight of any format, shared by the ops that have one (linear, moe_ffn, cross_entropy).
+#pragma once
+
+#include <vector>
+
+#include "core/context.h"
+#include "kernels/gemm.h"
+#include "tensor/tensor.h"
+
+namespace frugal::ops {
+
+kernels::Precision precision(const Context& ctx);
+
+// A weight as the kernels take it: f32 and bf16 as stored; any other format decoded into `decoded` first.
+struct WeightView {
+  const void* data;
+  kernels::Element type;
+  std::vector<float> decoded;
+};
+WeightView view_weight(const Tensor& weight);
+
+// y (rows, out) = x (rows, in) W^T.
+void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y);
+// dx (rows, in) (+)= dy (rows, out) W.
+void multiply_input_gradient(const Context& ctx, const float* dy, const Tensor& weight, int64_t rows,
+                             Tensor::GradientTarget dx);
+// dW (out, in) (+)= dy^T x.
+void multiply_weight_gradient(const Context& ctx, const float* dy, const float* x, int64_t rows, const Tensor& weight,
+                              Tensor::GradientTarget dw);
+
+// The three products as GEMM problems, for grouping.
+kernels::Gemm forward_problem(const float* x, int64_t rows, const Tensor& weight, const WeightView& view, float* y);
+kernels::Gemm input_gradient_problem(const float* dy, const Tensor& weight, const WeightView& view, int64_t rows,
+                                     Tensor::GradientTarget dx);
+kernels::Gemm weight_gradient_problem(const float* dy, const float* x, int64_t rows, const Tensor& weight,
+                                      Tensor::GradientTarget dw);
+
+}  // namespace frugal::ops

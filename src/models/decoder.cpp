@@ -1,0 +1,88 @@
+#include "models/decoder.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace frugal {
+
+Decoder::Decoder(const DecoderConfig& c, Json json, std::vector<Block> blocks, std::vector<MtpModule> mtp)
+    : config_(c),
+      json_(std::make_unique<Json>(std::move(json))),
+      embedding_(Tensor::declare({c.vocab, c.hidden})),
+      blocks_(std::move(blocks)),
+      norm_(c.hidden, c.eps),
+      mtp_(std::move(mtp)) {
+  if (!c.tied) head_ = Tensor::declare({c.vocab, c.hidden});
+}
+
+ModelShape Decoder::shape() const {
+  return {config_.vocab, config_.hidden, static_cast<int64_t>(blocks_.size()), config_.max_positions,
+          static_cast<int64_t>(mtp_.size()), config_.bos, config_.eos};
+}
+
+Json Decoder::config() const { return *json_; }
+
+void Decoder::visit(ParamVisitor& v) {
+  v.parameter("model.embed_tokens.weight", embedding_, {Role::embedding});
+  for (size_t i = 0; i < blocks_.size(); ++i) blocks_[i].visit(v, "model.layers." + std::to_string(i));
+  norm_.visit(v, "model.norm");
+  if (config_.tied) {
+    v.alias("lm_head.weight", "model.embed_tokens.weight");
+  } else {
+    v.parameter("lm_head.weight", head_, {Role::head});
+  }
+  for (size_t k = 0; k < mtp_.size(); ++k) {
+    const std::string name = "model.layers." + std::to_string(blocks_.size() + k);
+    v.alias(name + ".embed_tokens.weight", "model.embed_tokens.weight");
+    v.alias(name + ".shared_head.head.weight", config_.tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    mtp_[k].enorm.visit(v, name + ".enorm");
+    mtp_[k].hnorm.visit(v, name + ".hnorm");
+    mtp_[k].eh_proj.visit(v, name + ".eh_proj");
+    mtp_[k].block.visit(v, name);
+    mtp_[k].norm.visit(v, name + ".shared_head.norm");
+  }
+}
+
+Hidden Decoder::forward(Context& ctx, const Batch& batch, Cache* cache) {
+  CHECK(batch.positions.size() == batch.tokens.size() && !batch.offsets.empty() && batch.offsets.back() == batch.rows());
+  Tensor x = ops::embedding(ctx, batch.tokens, embedding_);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    x = blocks_[i].run(ctx, x, batch, cache, static_cast<int>(i), recompute_);
+  }
+  if (cache != nullptr) cache->advance(batch);
+  return {x, norm_.forward(ctx, x)};
+}
+
+Hidden Decoder::mtp(Context& ctx, const Tensor& previous, const Batch& shifted, int depth) {
+  const MtpModule& m = mtp_.at(static_cast<size_t>(depth - 1));
+  const Tensor embedded = m.enorm.forward(ctx, ops::embedding(ctx, shifted.tokens, embedding_));
+  const Tensor joined = ops::concat_columns(ctx, embedded, m.hnorm.forward(ctx, previous));
+  const int layer = static_cast<int>(blocks_.size()) + depth - 1;
+  const Tensor x = m.block.run(ctx, m.eh_proj.forward(ctx, joined), shifted, nullptr, layer, recompute_);
+  return {x, m.norm.forward(ctx, x)};
+}
+
+std::vector<CacheLayer> Decoder::cache_layers() const {
+  std::vector<CacheLayer> layers;
+  for (const Block& block : blocks_) layers.push_back(block.attention->cache_layer());
+  return layers;
+}
+
+double Decoder::attention_flops(double keys) const {
+  double sum = 0;
+  for (const Block& block : blocks_) sum += block.attention->flops(keys);
+  return sum;
+}
+
+std::vector<Model::RoutingBias> Decoder::routing_biases() {
+  std::vector<RoutingBias> out;
+  const auto add = [&](int layer, const Block& block) {
+    if (Tensor* bias = block.ffn->routing_bias()) out.push_back({layer, bias});
+  };
+  for (size_t i = 0; i < blocks_.size(); ++i) add(static_cast<int>(i), blocks_[i]);
+  for (size_t k = 0; k < mtp_.size(); ++k) add(static_cast<int>(blocks_.size() + k), mtp_[k].block);
+  return out;
+}
+
+}  // namespace frugal

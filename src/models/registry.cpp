@@ -1,0 +1,27 @@
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "models/model.h"
+
+namespace frugal {
+
+extern const Architecture kDeepseekV2, kDeepseekV3, kLlama;
+
+std::span<const Architecture* const> all_architectures() {
+  static constexpr std::array list = {&kDeepseekV3, &kDeepseekV2, &kLlama};
+  return list;
+}
+
+std::unique_ptr<Model> create_model(const Json& config) {
+  const auto it = config.find("model_type");
+  const std::string type = it != config.end() && it->is_string() ? it->get<std::string>() : "";
+  std::string known;
+  for (const Architecture* architecture : all_architectures()) {
+    if (architecture->model_type == type) return architecture->create(config);
+    known += (known.empty() ? "" : ", ") + std::string(architecture->model_type);
+  }
+  fail("config.json: model_type '{}' is not supported; supported: {}", type, known);
+}
+
+}  // namespace frugal

@@ -1,0 +1,77 @@
+// Attention modules: grouped-query (Ainslie et al. 2023) and multi-head latent (DeepSeek-V2 report §2.1). One forward for
+// training rows, prompts and generated rows.
+#pragma once
+
+#include <memory>
+
+#include "nn/cache.h"
+#include "nn/module.h"
+#include "nn/rope.h"
+
+namespace frugal {
+
+class AttentionModule {
+ public:
+  virtual ~AttentionModule() = default;
+  // x (R, D) -> (R, D). With a cache, the rows are appended to it and attend to all it holds.
+  virtual Tensor forward(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer) = 0;
+  virtual void visit(ParamVisitor& v, const std::string& name) = 0;
+  virtual CacheLayer cache_layer() const = 0;
+  virtual double flops(double keys) const = 0;  // scores and values of one query, forward
+};
+
+struct GqaConfig {
+  int64_t hidden, heads, kv_heads, head_dim;
+  bool qkv_bias = false, output_bias = false;
+  int64_t window = 0;
+  ops::RopePairing pairing = ops::RopePairing::halves;
+};
+
+class GqaAttention : public AttentionModule {
+ public:
+  GqaAttention(const GqaConfig& config, std::shared_ptr<RopeTable> rope);
+  Tensor forward(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer) override;
+  void visit(ParamVisitor& v, const std::string& name) override;
+  CacheLayer cache_layer() const override;
+  double flops(double keys) const override;
+
+ private:
+  GqaConfig config_;
+  std::shared_ptr<RopeTable> rope_;
+  Linear q_proj_, k_proj_, v_proj_, o_proj_;
+};
+
+struct MlaConfig {
+  int64_t hidden, heads;
+  int64_t q_rank;  // 0: queries straight from the hidden rows
+  int64_t kv_rank, nope, rope, v;
+  float eps = 1e-6f;
+  double softmax_factor = 1;  // YaRN's, see yarn_softmax_factor
+  ops::RopePairing pairing = ops::RopePairing::interleaved;
+  bool bias = false;
+  bool mtp = false;
+};
+
+class MlaAttention : public AttentionModule {
+ public:
+  MlaAttention(const MlaConfig& config, std::shared_ptr<RopeTable> rope);
+  Tensor forward(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer) override;
+  void visit(ParamVisitor& v, const std::string& name) override;
+  CacheLayer cache_layer() const override { return {config_.kv_rank + config_.rope, 0}; }
+  double flops(double keys) const override;
+
+ private:
+  Tensor queries(Context& ctx, const Tensor& x, const Batch& batch, const Tensor& table);
+  Tensor attend_cached(Context& ctx, const Tensor& q, const Batch& batch, Cache& cache, int layer);
+  Tensor attend_prompt(Context& ctx, const Tensor& q, const ops::CachedKeys& own, const Cache& cache, int layer,
+                       int slot);
+  float scale() const;
+
+  MlaConfig config_;
+  ops::MlaDims dims_;
+  std::shared_ptr<RopeTable> rope_;
+  Linear q_proj_, q_a_proj_, q_b_proj_, kv_a_proj_, kv_b_proj_, o_proj_;
+  RmsNorm q_a_norm_, kv_a_norm_;
+};
+
+}  // namespace frugal

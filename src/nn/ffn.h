@@ -1,0 +1,52 @@
+// Feed-forward modules: dense SwiGLU and DeepSeekMoE (Dai et al. 2024): routed experts beside shared ones.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "nn/batch.h"
+#include "nn/module.h"
+
+namespace frugal {
+
+class FfnModule {
+ public:
+  virtual ~FfnModule() = default;
+  virtual Tensor forward(Context& ctx, const Tensor& x, const Batch& batch) = 0;  // (R, D) -> (R, D)
+  virtual void visit(ParamVisitor& v, const std::string& name) = 0;
+  virtual Tensor* routing_bias() { return nullptr; }  // (E), null when nothing is to be balanced
+};
+
+class DenseFfn : public FfnModule {
+ public:
+  DenseFfn(int64_t hidden, int64_t inner, ParameterInfo info = {}, bool bias = false);
+  Tensor forward(Context& ctx, const Tensor& x, const Batch& batch) override;
+  void visit(ParamVisitor& v, const std::string& name) override;
+
+ private:
+  Linear gate_proj_, up_proj_, down_proj_;
+};
+
+struct MoeConfig {
+  int64_t hidden, inner;  // inner: width of one routed expert
+  int64_t shared_inner;   // width of the shared expert, 0 for none
+  ops::RouterOptions router;
+  bool has_bias = true;  // e_score_correction_bias
+  bool mtp = false;
+};
+
+class MoeFfn : public FfnModule {
+ public:
+  explicit MoeFfn(const MoeConfig& config);
+  Tensor forward(Context& ctx, const Tensor& x, const Batch& batch) override;
+  void visit(ParamVisitor& v, const std::string& name) override;
+  Tensor* routing_bias() override { return config_.has_bias ? &bias_ : nullptr; }
+
+ private:
+  MoeConfig config_;
+  Tensor router_, bias_;
+  std::vector<Tensor> gate_, up_, down_;
+  std::unique_ptr<DenseFfn> shared_;
+};
+
+}  // namespace frugal
