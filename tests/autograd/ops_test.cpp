@@ -1,0 +1,228 @@
+// Every op's backward against central differences, and the promises of the tape: recomputation, frozen weights, dry runs.
+#include "autograd/ops.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "autograd/gradcheck.h"
+#include "kernels/dispatch.h"
+
+namespace frugal {
+namespace {
+
+using Inputs = std::vector<Tensor>;
+
+class Ops : public testing::Test {
+ protected:
+  ThreadPool pool{3};
+  Context ctx{pool, kernels::best()};
+
+  Tensor random(Shape shape, uint64_t seed, double std = 1, double mean = 0) {
+    return random_tensor(ctx, std::move(shape), seed, std, mean);
+  }
+  void expect_good(const Inputs& inputs, const std::function<Inputs(Context&, const Inputs&)>& f, double step = 1e-2) {
+    const GradientCheck check = check_gradients(ctx, inputs, f, step);
+    EXPECT_LT(check.worst, 5e-3) << check.where;
+  }
+};
+
+TEST_F(Ops, Linear) {
+  expect_good({random({5, 7}, 1), random({3, 7}, 2), random({3}, 3)},
+              [](Context& c, const Inputs& in) { return Inputs{ops::linear(c, in[0], in[1], in[2])}; });
+}
+
+TEST_F(Ops, LinearThroughAFrozenBf16Weight) {
+  Tensor weight = Tensor::empty(ctx, {3, 8}, formats::bf16);
+  const Tensor values = random({3, 8}, 2);
+  formats::bf16.encode(values.f32(), weight.data(), 24);
+  expect_good({random({5, 8}, 1)},
+              [&](Context& c, const Inputs& in) { return Inputs{ops::linear(c, in[0], weight)}; });
+}
+
+TEST_F(Ops, Embedding) {
+  const std::vector<int32_t> tokens = {3, 0, 3, 2};
+  expect_good({random({4, 5}, 1)},
+              [&](Context& c, const Inputs& in) { return Inputs{ops::embedding(c, tokens, in[0])}; });
+}
+
+TEST_F(Ops, AddRmsNormSwiglu) {
+  expect_good({random({4, 6}, 1), random({4, 6}, 2)},
+              [](Context& c, const Inputs& in) { return Inputs{ops::add(c, in[0], ops::add(c, in[1], in[0]))}; });
+  expect_good({random({4, 6}, 1), random({6}, 2, 0.2, 1)},
+              [](Context& c, const Inputs& in) { return Inputs{ops::rms_norm(c, in[0], in[1], 1e-5f)}; });
+  expect_good({random({4, 6}, 1), random({4, 6}, 2)},
+              [](Context& c, const Inputs& in) { return Inputs{ops::swiglu(c, in[0], in[1])}; });
+}
+
+TEST_F(Ops, ColumnsAndRows) {
+  const std::vector<int64_t> rows = {2, 0, 2};
+  expect_good({random({3, 6}, 1), random({3, 2}, 2)}, [&](Context& c, const Inputs& in) {
+    const Tensor a = ops::columns(c, in[0], 0, 4), b = ops::columns(c, in[0], 4, 6);
+    return Inputs{ops::concat_columns(c, ops::concat_columns(c, b, in[1]), a), ops::gather_rows(c, in[0], rows)};
+  });
+}
+
+TEST_F(Ops, Rope) {
+  Tensor table = Tensor::empty(ctx, {8, 2, 2});
+  for (int p = 0; p < 8; ++p) {
+    for (int i = 0; i < 2; ++i) {
+      table.f32()[(p * 2 + i) * 2] = std::cos(0.3f * static_cast<float>(p + i));
+      table.f32()[(p * 2 + i) * 2 + 1] = std::sin(0.3f * static_cast<float>(p + i));
+    }
+  }
+  const std::vector<int32_t> positions = {0, 5, 7};
+  for (const auto pairing : {ops::RopePairing::interleaved, ops::RopePairing::halves}) {
+    expect_good({random({3, 12}, 1), random({12, 12}, 2)}, [&](Context& c, const Inputs& in) {
+      const Tensor x = ops::linear(c, in[0], in[1]);
+      return Inputs{ops::rope(c, x, table, positions, {2, 6, 2, 4, pairing})};
+    });
+  }
+}
+
+TEST_F(Ops, Attention) {
+  const std::vector<int64_t> offsets = {0, 3, 7};
+  const ops::AttentionOptions options{.heads = 4, .kv_heads = 2, .qk_dim = 3, .v_dim = 2, .scale = 0.5f};
+  expect_good({random({7, 12}, 1), random({7, 6}, 2), random({7, 4}, 3)}, [&](Context& c, const Inputs& in) {
+    return Inputs{ops::attention(c, in[0], in[1], in[2], offsets, options)};
+  });
+}
+
+TEST_F(Ops, MlaKeysValues) {
+  const ops::MlaDims dims{.heads = 2, .nope = 3, .rope = 2, .v = 4, .rank = 5};
+  expect_good({random({3, 14}, 1), random({3, 2}, 2)}, [&](Context& c, const Inputs& in) {
+    const auto [keys, values] = ops::mla_keys_values(c, in[0], in[1], dims);
+    return Inputs{keys, values};
+  });
+}
+
+struct MoeCase {
+  const char* name;
+  ops::RouterOptions router;
+};
+
+class Moe : public Ops, public testing::WithParamInterface<MoeCase> {};
+
+TEST_P(Moe, Gradients) {
+  const ops::RouterOptions o = GetParam().router;
+  const auto e = static_cast<size_t>(o.experts);
+  Inputs inputs = {random({6, 4}, 1), random({o.experts, 4}, 2)};
+  for (size_t i = 0; i < 3 * e; ++i) inputs.push_back(random(i < 2 * e ? Shape{3, 4} : Shape{4, 3}, 10 + i));
+  const Tensor bias = random({o.experts}, 99, 0.3);
+  const std::vector<int64_t> offsets = {0, 2, 6};
+  // A step small enough that no choice of experts flips.
+  expect_good(inputs, [&](Context& c, const Inputs& in) {
+    const std::span<const Tensor> all(in);
+    return Inputs{ops::moe_ffn(c, in[0], in[1], bias, {all.subspan(2, e), all.subspan(2 + e, e), all.subspan(2 + 2 * e)},
+                               offsets, o)};
+  }, 2e-3);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Routers, Moe,
+    testing::Values(MoeCase{"sigmoid", {.experts = 4, .top_k = 2, .scale = 2.5f}},
+                    MoeCase{"softmax", {.experts = 4, .top_k = 2, .score = ops::RouterScore::softmax, .normalise = false}},
+                    MoeCase{"groups", {.experts = 8, .top_k = 3, .groups = 4, .top_groups = 2}}),
+    [](const auto& test) { return test.param.name; });
+
+TEST_F(Ops, RoutingBreaksTiesByTheLowestIndexAndCountsOnce) {
+  Aux aux;
+  ctx.aux = &aux;
+  const Tensor x = random({5, 4}, 1), router = Tensor::zeros(ctx, {4, 4});
+  Inputs gate, up, down;
+  for (uint64_t i = 0; i < 4; ++i) {
+    gate.push_back(random({3, 4}, i));
+    up.push_back(random({3, 4}, 10 + i));
+    down.push_back(random({4, 3}, 20 + i));
+  }
+  const std::vector<int64_t> offsets = {0, 5};
+  const ops::RouterOptions options{.experts = 4, .top_k = 2, .layer = 7};
+  ops::moe_ffn(ctx, x, router, {}, {gate, up, down}, offsets, options);
+  EXPECT_EQ(aux.counts().at(7), (std::vector<int64_t>{5, 5, 0, 0}));
+  // The bias chooses, but does not weigh: all scores are 0.5, so each chosen expert still gets half.
+  Tensor bias = Tensor::from(ctx, {4}, std::vector<float>{0, 0, 9, 8});
+  const Tensor y = ops::moe_ffn(ctx, x, router, bias, {gate, up, down}, offsets, options);
+  EXPECT_EQ(aux.counts().at(7), (std::vector<int64_t>{5, 5, 5, 5}));
+  const Tensor one = ops::linear(ctx, ops::swiglu(ctx, ops::linear(ctx, x, gate[2]), ops::linear(ctx, x, up[2])), down[2]);
+  const Tensor two = ops::linear(ctx, ops::swiglu(ctx, ops::linear(ctx, x, gate[3]), ops::linear(ctx, x, up[3])), down[3]);
+  for (int64_t i = 0; i < y.size(); ++i) EXPECT_NEAR(y.f32()[i], 0.5f * (one.f32()[i] + two.f32()[i]), 1e-5);
+}
+
+TEST_F(Ops, CrossEntropyGradientsAndIgnoredRows) {
+  const Tensor hidden = random({5, 4}, 1), head = random({7, 4}, 2);
+  const std::vector<int32_t> targets = {0, -1, 6, 3, -1};
+  const auto loss = [&](const Tensor& h, const Tensor& w) {
+    const auto r = ops::cross_entropy(ctx, h, w, targets, 1.0f);
+    EXPECT_EQ(r.counted, 3);
+    return r.loss_sum;
+  };
+  Tape tape;
+  ctx.tape = &tape;
+  Tensor h = Tensor::from(ctx, hidden.shape(), hidden.values()), w = Tensor::from(ctx, head.shape(), head.values());
+  h.require_gradient(true);
+  w.require_gradient(true);
+  loss(h, w);
+  tape.backward(ctx);
+  ctx.tape = nullptr;
+  for (const bool of_head : {false, true}) {
+    const Tensor& leaf = of_head ? w : h;
+    for (int64_t i = 0; i < leaf.size(); ++i) {
+      double side[2];
+      for (const int k : {0, 1}) {
+        Tensor a = Tensor::from(ctx, hidden.shape(), hidden.values()), b = Tensor::from(ctx, head.shape(), head.values());
+        (of_head ? b : a).f32()[i] += k == 0 ? 1e-2f : -1e-2f;
+        side[k] = loss(a, b);
+      }
+      EXPECT_NEAR(leaf.gradient()[i], (side[0] - side[1]) / 2e-2, 2e-3);
+    }
+  }
+}
+
+TEST_F(Ops, RecomputationGivesTheSameGradientsWithLessMemory) {
+  const Tensor x0 = random({64, 32}, 1);
+  const auto run = [&](bool recompute, std::vector<float>& dx, std::vector<float>& dw) {
+    Tape tape;
+    Context c = ctx;
+    c.memory = Allocator::create();
+    c.tape = &tape;
+    Tensor x = Tensor::from(c, x0.shape(), x0.values()), w = random({32, 32}, 2, 0.2);
+    x.require_gradient(true);
+    w.require_gradient(true);
+    const auto block = [w](Context& inner, const Tensor& in) {
+      Tensor h = in;
+      for (int i = 0; i < 4; ++i) h = ops::swiglu(inner, ops::linear(inner, h, w), ops::linear(inner, h, w));
+      return h;
+    };
+    Tensor h = x;
+    for (int i = 0; i < 3; ++i) h = recompute ? recomputed(c, h, block) : block(c, h);
+    Tape::seed(c, h, std::vector<float>(static_cast<size_t>(h.size()), 1.0f));
+    tape.backward(c);
+    dx.assign(x.gradient(), x.gradient() + x.size());
+    dw.assign(w.gradient(), w.gradient() + w.size());
+    return c.memory->peak();
+  };
+  std::vector<float> dx[2], dw[2];
+  const size_t full = run(false, dx[0], dw[0]), saved = run(true, dx[1], dw[1]);
+  EXPECT_EQ(dx[0], dx[1]);
+  for (size_t i = 0; i < dw[0].size(); ++i) EXPECT_NEAR(dw[0][i], dw[1][i], 1e-5 * (1 + std::abs(dw[0][i])));
+  EXPECT_LT(saved, full);
+}
+
+TEST_F(Ops, DryRunAllocatesWhatARealRunDoes) {
+  const auto run = [&](bool dry) {
+    Tape tape;
+    Context c = ctx;
+    c.memory = Allocator::create(dry);
+    c.tape = &tape;
+    Tensor x = Tensor::zeros(c, {128, 64}), w = Tensor::zeros(c, {64, 64}), norm = Tensor::zeros(c, {64});
+    for (Tensor* t : {&x, &w, &norm}) t->require_gradient(true);
+    const Tensor h = ops::linear(c, ops::rms_norm(c, x, norm, 1e-6f), w);
+    ops::cross_entropy(c, h, w, std::vector<int32_t>(128, 3), 1.0f);
+    tape.backward(c);
+    return c.memory->peak();
+  };
+  EXPECT_EQ(run(true), run(false));
+}
+
+}  // namespace
+}  // namespace frugal
