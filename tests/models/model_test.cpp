@@ -1,0 +1,91 @@
+// Counts of the published models, presets, bad configs, initialisation.
+#include "models/golden.h"
+#include "core/error.h"
+
+namespace frugal {
+namespace {
+
+TEST(Counts, DeepseekV3) {  // report table and README_WEIGHTS.md; training.md derives them
+  const auto model = create_model(preset_config("v3-671b"));
+  const ParameterCounts counts = count_parameters(*model);
+  EXPECT_NEAR(static_cast<double>(counts.total) / 1e9, 671.03, 0.005);
+  EXPECT_NEAR(static_cast<double>(counts.mtp) / 1e9, 11.61, 0.005);
+  EXPECT_NEAR(static_cast<double>(counts.active) / 1e9, 36.62, 0.005);
+  EXPECT_EQ(kv_bytes_per_token(*model, formats::bf16), 70272);
+  EXPECT_NEAR(flops_per_token(*model, 4096).training / 1e9, 250.4, 0.05);
+}
+
+TEST(Counts, DeepseekV2) {
+  const auto lite = create_model(preset_config("v2-lite"));
+  const ParameterCounts counts = count_parameters(*lite);
+  EXPECT_NEAR(static_cast<double>(counts.total) / 1e9, 15.71, 0.005);
+  EXPECT_NEAR(static_cast<double>(counts.active) / 1e9, 2.45, 0.005);
+  EXPECT_NEAR(static_cast<double>(counts.embedding) / 1e9, 0.21, 0.005);
+  EXPECT_EQ(kv_bytes_per_token(*lite, formats::bf16), 31104);
+  const auto big = create_model(preset_config("v2-236b"));
+  EXPECT_NEAR(static_cast<double>(count_parameters(*big).total) / 1e9, 235.74, 0.005);
+}
+
+TEST(Presets, AllBuild) {
+  for (const Preset& preset : all_presets()) {
+    const auto model = create_model(preset_config(preset.name));
+    EXPECT_GT(count_parameters(*model).total, 0) << preset.name;
+  }
+  EXPECT_THROW(preset_config("nanoo"), UsageError);
+}
+
+TEST(Config, RoundTripsAndKeepsUnknownKeys) {
+  Json config = preset_config("nano");
+  config["future_key"] = 1;
+  const Json out = create_model(config)->config();
+  EXPECT_EQ(out["future_key"], 1);
+  EXPECT_EQ(out["architectures"][0], "DeepseekV3ForCausalLM");
+  EXPECT_EQ(create_model(out)->config(), out);
+}
+
+TEST(Config, ImpossibleDimensionsAreOneClearError) {
+  const auto message = [](const char* preset, const char* key, Json value) {
+    Json config = preset_config(preset);
+    config[key] = std::move(value);
+    try {
+      create_model(config);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(message("nano", "num_experts_per_tok", 9),
+            "config of deepseek_v3: num_experts_per_tok = 9 is more than n_routed_experts = 8");
+  EXPECT_EQ(message("nano", "n_group", 3), "config of deepseek_v3: n_group = 3 does not divide n_routed_experts = 8");
+  EXPECT_EQ(message("nano", "hidden_size", -4), "config of deepseek_v3: hidden_size = -4; expected at least 1");
+  EXPECT_EQ(message("nano", "qk_rope_head_dim", 7),
+            "the rotated width of a head is 7; expected a positive even number");
+  EXPECT_EQ(message("dense-nano", "num_key_value_heads", 3),
+            "config of llama: num_key_value_heads = 3 does not divide num_attention_heads = 4");
+  EXPECT_EQ(message("nano", "model_type", "gptx"),
+            "config.json: model_type 'gptx' is not supported; supported: deepseek_v3, deepseek_v2, llama");
+  EXPECT_NE(message("nano", "rope_scaling", Json{{"type", "ntk"}}).find("unknown rope_type 'ntk'"), std::string::npos);
+}
+
+TEST(Initialise, IsTheSameForAnyNumberOfThreads) {
+  std::vector<float> first[2];
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    Context ctx{pool, kernels::best()};
+    auto model = create_model(preset_config("nano"));
+    initialise(ctx, *model, 7);
+    double square = 0;
+    EachParameter each([&](const std::string& name, Tensor& value, const ParameterInfo& info) {
+      if (name == "model.embed_tokens.weight") first[threads / 2].assign(value.f32(), value.f32() + value.size());
+      const bool flat = info.role == Role::norm || info.role == Role::buffer;
+      EXPECT_TRUE(!flat || value.f32()[0] == (info.role == Role::norm ? 1.0f : 0.0f)) << name;
+    });
+    model->visit(each);
+    for (const float x : first[threads / 2]) square += x * x;
+    EXPECT_NEAR(std::sqrt(square / static_cast<double>(first[threads / 2].size())), 0.02, 2e-4);
+  }
+  EXPECT_EQ(first[0], first[1]);
+}
+
+}  // namespace
+}  // namespace frugal
