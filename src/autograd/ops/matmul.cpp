@@ -1,7 +1,6 @@
 #include "autograd/ops/matmul.h"
 
 #include "core/error.h"
-#include "kernels/linear.h"
 
 namespace frugal::ops {
 
@@ -39,16 +38,8 @@ kernels::Gemm weight_gradient_problem(const float* dy, const float* x, int64_t r
 
 void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y) {
   const WeightView view = view_weight(weight);
-  if (ctx.tape != nullptr) {
-    const kernels::Gemm problem = forward_problem(x, rows, weight, view, y);
-    kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
-    return;
-  }
-  const int64_t out = weight.dim(0), in = weight.cols();
-  const kernels::LinearProblem problem{.rows = rows, .in = in, .out = out, .x = x, .x_row = in, .w = view.data,
-                                       .w_type = view.type, .w_row = in, .bias = nullptr, .y = y, .y_row = out,
-                                       .accumulate = false};
-  kernels::linear(ctx.pool, ctx.kernels, {&problem, 1});
+  const kernels::Gemm problem = forward_problem(x, rows, weight, view, y);
+  kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
 }
 
 void multiply_input_gradient(const Context& ctx, const float* dy, const Tensor& weight, int64_t rows,
