@@ -34,6 +34,7 @@ struct AttentionHead;
 struct AttentionTask;
 struct AttentionState;
 struct AttentionOutput;
+struct AttentionGradTask;
 // How a product is computed: bf16 rounds both factors to bf16 (nearest even) and adds the products in f32.
 enum class Precision : uint8_t { f32, bf16 };
 
@@ -54,7 +55,21 @@ struct GemmBlock {
   int64_t c_row;
   bool accumulate;
 };
-struct AttentionGradTask;
+
+// y (rows, out) = or += x (rows, in) . W (out, in)^T + bias. Strides count elements from row to row; elements
+// of a row are adjacent. w points to f32 or bf16 elements as w_type says; bias (out) may be null.
+struct LinearProblem {
+  int64_t rows = 0, in = 0, out = 0;
+  const float* x = nullptr;
+  int64_t x_row = 0;
+  const void* w = nullptr;
+  Element w_type = Element::f32;
+  int64_t w_row = 0;
+  const float* bias = nullptr;
+  float* y = nullptr;
+  int64_t y_row = 0;
+  bool accumulate = false;
+};
 
 struct Table {
   const char* name;  // "scalar", "avx2", ...: what FRUGAL_KERNELS accepts
@@ -105,6 +120,11 @@ struct Table {
                           const AttentionState& to);
   void (*attention_finish)(const AttentionHead& head, int64_t row_begin, int64_t row_end,
                            const AttentionState& state, const AttentionOutput& to);
+  // Adds gradients of some rows and keys (impl/attention_backward.cpp); delta[row * heads + head] = dot(out,
+  // dout).
+  void (*attention_backward)(const AttentionHead& head, const AttentionGradTask& task);
+  void (*attention_delta)(int64_t rows, int64_t heads, int64_t v_dim, const float* out, int64_t out_row,
+                          const float* dout, int64_t dout_row, float* delta);
 
   // --- packed matrix products (impl/gemm.cpp; gemm.h is the way to call them)
   // The register tile: A is packed in panels of gemm_rows rows, B in panels of gemm_columns columns.
@@ -119,11 +139,11 @@ struct Table {
   void (*gemm_pack_b)(Precision precision, int64_t k, int64_t columns, Element type, const void* b,
                       int64_t b_row, int64_t b_col, float* to);
   void (*gemm_block)(const GemmBlock& block);
-  // Adds gradients of some rows and keys (impl/attention_backward.cpp); delta[row * heads + head] = dot(out,
-  // dout).
-  void (*attention_backward)(const AttentionHead& head, const AttentionGradTask& task);
-  void (*attention_delta)(int64_t rows, int64_t heads, int64_t v_dim, const float* out, int64_t out_row,
-                          const float* dout, int64_t dout_row, float* delta);
+
+  // --- dot products with rows of weights (impl/linear_dot.cpp; linear.h is the way to call it): outputs
+  // [row_begin, row_end) x [out_begin, out_end) of the problem
+  void (*linear_dot)(const LinearProblem& problem, int64_t row_begin, int64_t row_end, int64_t out_begin,
+                     int64_t out_end);
 };
 
 }  // namespace frugal::kernels

@@ -47,12 +47,13 @@ Kernel<decltype(Table::adamw_update)> adamw_update;
 Kernel<decltype(Table::attention_forward)> attention_forward;
 Kernel<decltype(Table::attention_merge)> attention_merge;
 Kernel<decltype(Table::attention_finish)> attention_finish;
+Kernel<decltype(Table::attention_backward)> attention_backward;
+Kernel<decltype(Table::attention_delta)> attention_delta;
 Kernel<decltype(Table::gemm_packed_a)> gemm_packed_a;
 Kernel<decltype(Table::gemm_pack_a)> gemm_pack_a;
 Kernel<decltype(Table::gemm_pack_b)> gemm_pack_b;
 Kernel<decltype(Table::gemm_block)> gemm_block;
-Kernel<decltype(Table::attention_backward)> attention_backward;
-Kernel<decltype(Table::attention_delta)> attention_delta;
+Kernel<decltype(Table::linear_dot)> linear_dot;
 
 #define FRUGAL_NAME_OF(target) #target
 #define FRUGAL_NAME(target) FRUGAL_NAME_OF(target)
@@ -87,14 +88,15 @@ extern const Table table = {
     .attention_forward = attention_forward,
     .attention_merge = attention_merge,
     .attention_finish = attention_finish,
+    .attention_backward = attention_backward,
+    .attention_delta = attention_delta,
     .gemm_rows = kGemmRows,
     .gemm_columns = kGemmColumns,
     .gemm_packed_a = gemm_packed_a,
     .gemm_pack_a = gemm_pack_a,
     .gemm_pack_b = gemm_pack_b,
     .gemm_block = gemm_block,
-    .attention_backward = attention_backward,
-    .attention_delta = attention_delta,
+    .linear_dot = linear_dot,
 };
 
 }  // namespace frugal::kernels::KERNEL_TARGET

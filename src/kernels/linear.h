@@ -1,0 +1,18 @@
+// Linear layers on weights as they lie in memory (a mapped file: nothing is repacked), for inference: every
+// output is a dot product of a row of x and a row of W. The order of the sum depends on `in`, the weight's
+// format and the instruction set only: one row gives the bits that it gives among 512, so decoding,
+// verification and prefill agree. gemm.h sums in another order.
+#pragma once
+
+#include <span>
+
+#include "core/thread_pool.h"
+#include "kernels/kernels.h"
+
+namespace frugal::kernels {
+
+// y = x . W^T + bias for every problem (LinearProblem: kernels.h), shared over the threads together. Outputs
+// must not overlap one another or any input. CHECKs the strides.
+void linear(ThreadPool& pool, const Table& table, std::span<const LinearProblem> problems);
+
+}  // namespace frugal::kernels
