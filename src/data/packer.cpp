@@ -1,7 +1,5 @@
 #include "data/packer.h"
 
-#include <algorithm>
-
 #include "core/error.h"
 
 namespace frugal {
@@ -33,14 +31,16 @@ void Packer::refill(SourcePosition& position) const {
 Piece Packer::take(SourcePosition& position, int64_t slots, bool first) const {
   refill(position);
   auto& waiting = position.waiting;
-  const auto larger = [](const Piece& a, const Piece& b) { return a.targets() < b.targets(); };
   auto chosen = waiting.begin();
   if (!first) {
-    auto best = waiting.end();
+    auto largest_that_fits = waiting.end(), smallest_that_does_not = waiting.end();
     for (auto it = waiting.begin(); it != waiting.end(); ++it) {
-      if (it->targets() < slots && (best == waiting.end() || it->targets() > best->targets())) best = it;
+      auto& best = it->targets() < slots ? largest_that_fits : smallest_that_does_not;
+      const bool fits = it->targets() < slots;
+      if (best == waiting.end() || (fits ? it->targets() > best->targets() : it->targets() < best->targets()))
+        best = it;
     }
-    chosen = best != waiting.end() ? best : std::max_element(waiting.begin(), waiting.end(), larger);
+    chosen = largest_that_fits != waiting.end() ? largest_that_fits : smallest_that_does_not;
   }
   Piece piece = *chosen;
   if (piece.targets() < slots) {
