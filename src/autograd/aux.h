@@ -1,4 +1,5 @@
-// Side results of a forward pass that are not activations: how many tokens each expert received, and the balance loss.
+// Side results of a forward pass that are not activations: how many tokens each expert received, and the
+// balance loss.
 #pragma once
 
 #include <cstdint>

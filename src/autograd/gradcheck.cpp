@@ -9,7 +9,9 @@
 namespace frugal {
 namespace {
 
-Tensor copy_of(const Context& ctx, const Tensor& t) { return Tensor::from(ctx, t.shape(), t.values()); }
+Tensor copy_of(const Context& ctx, const Tensor& t) {
+  return Tensor::from(ctx, t.shape(), t.values());
+}
 
 double loss_of(const std::vector<Tensor>& outputs, const std::vector<Tensor>& weights) {
   double sum = 0;
@@ -30,9 +32,9 @@ Tensor random_tensor(const Context& ctx, Shape shape, uint64_t seed, double std,
   return t;
 }
 
-GradientCheck check_gradients(Context& ctx, std::vector<Tensor> inputs,
-                              const std::function<std::vector<Tensor>(Context&, const std::vector<Tensor>&)>& f,
-                              double step) {
+GradientCheck check_gradients(
+    Context& ctx, std::vector<Tensor> inputs,
+    const std::function<std::vector<Tensor>(Context&, const std::vector<Tensor>&)>& f, double step) {
   // Ops may work in place, so every evaluation gets copies.
   const auto fresh = [&](bool gradients) {
     std::vector<Tensor> copies;

@@ -14,10 +14,11 @@ struct GradientCheck {
   std::string where;  // which input and index
 };
 
-// Loss = sum over outputs of r . f(inputs), r fixed random numbers. Perturbs every value of every input by `step`.
-GradientCheck check_gradients(Context& ctx, std::vector<Tensor> inputs,
-                              const std::function<std::vector<Tensor>(Context&, const std::vector<Tensor>&)>& f,
-                              double step = 1e-2);
+// Loss = sum over outputs of r . f(inputs), r fixed random numbers. Perturbs every value of every input by
+// `step`.
+GradientCheck check_gradients(
+    Context& ctx, std::vector<Tensor> inputs,
+    const std::function<std::vector<Tensor>(Context&, const std::vector<Tensor>&)>& f, double step = 1e-2);
 
 // N(0, std), reproducible.
 Tensor random_tensor(const Context& ctx, Shape shape, uint64_t seed, double std = 1, double mean = 0);

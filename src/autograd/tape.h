@@ -1,5 +1,6 @@
-// Reverse-mode differentiation. Ops append a closure that adds to the gradients of their inputs given that of their
-// output; backward() runs them last to first and frees each closure, and with it the activations it kept, as it goes.
+// Reverse-mode differentiation. Ops append a closure that adds to the gradients of their inputs given that of
+// their output; backward() runs them last to first and frees each closure, and with it the activations it
+// kept, as it goes.
 #pragma once
 
 #include <functional>
@@ -11,12 +12,14 @@ namespace frugal {
 
 class Tape {
  public:
-  // `output` is the tensor whose gradient the closure reads; the closure is skipped when nothing flowed into it.
+  // `output` is the tensor whose gradient the closure reads; the closure is skipped when nothing flowed into
+  // it.
   void record(const Tensor& output, std::function<void(const Context&)> backward);
-  // For an op that changes its input in place and shares its gradient slot: the gradient stays for the producer.
+  // For an op that changes its input in place and shares its gradient slot: the gradient stays for the
+  // producer.
   void record_in_place(const Tensor& output, std::function<void(const Context&)> backward);
-  // Runs everything recorded, last first. Gradients of the tensors the loss depends on were put there by the loss op
-  // (see cross_entropy) or by seed().
+  // Runs everything recorded, last first. Gradients of the tensors the loss depends on were put there by the
+  // loss op (see cross_entropy) or by seed().
   void backward(const Context& ctx);
   static void seed(const Context& ctx, const Tensor& output, std::span<const float> gradient);
   size_t size() const { return nodes_.size(); }
@@ -37,8 +40,8 @@ bool recording(const Context& ctx, const T&... inputs) {
   return ctx.tape != nullptr && (inputs.needs_gradient() || ...);
 }
 
-// Runs block(ctx, x) keeping none of its activations; backward runs it again first (Chen et al. 2016, "Training Deep
-// Nets with Sublinear Memory Cost"). The block may have one output. Aux counts are taken once.
+// Runs block(ctx, x) keeping none of its activations; backward runs it again first (Chen et al. 2016,
+// "Training Deep Nets with Sublinear Memory Cost"). The block may have one output. Aux counts are taken once.
 Tensor recomputed(Context& ctx, const Tensor& x, std::function<Tensor(Context&, const Tensor&)> block);
 
 }  // namespace frugal

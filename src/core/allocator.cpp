@@ -19,7 +19,9 @@ size_t bucket(size_t bytes) {
 
 }  // namespace
 
-Allocator::~Allocator() { release_unused(); }
+Allocator::~Allocator() {
+  release_unused();
+}
 
 std::shared_ptr<std::byte> Allocator::allocate(size_t bytes) {
   const size_t size = bucket(bytes);
@@ -36,12 +38,15 @@ std::shared_ptr<std::byte> Allocator::allocate(size_t bytes) {
   }
   if (block == nullptr) {
     // NORESERVE: pages count only when touched, so a dry run may be larger than the machine.
-    void* map = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* map =
+        ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED) {
       const std::lock_guard lock(mutex_);
       in_use_ -= size;
-      fail("out of memory: {:.1f} MB more were needed with {:.1f} MB in use; a smaller batch or model needs less",
-           static_cast<double>(size) / 1e6, static_cast<double>(in_use_) / 1e6);
+      fail(
+          "out of memory: {:.1f} MB more were needed with {:.1f} MB in use; a smaller batch or model needs "
+          "less",
+          static_cast<double>(size) / 1e6, static_cast<double>(in_use_) / 1e6);
     }
     block = static_cast<std::byte*>(map);
   }

@@ -1,6 +1,6 @@
-// Memory for tensors. Freed blocks are kept by size and handed out again, so that a training step, whose shapes repeat,
-// allocates nothing after the first. Peak use is counted exactly; with `dry` the blocks are reserved but never touched,
-// which turns a dry run of a step into a memory preflight.
+// Memory for tensors. Freed blocks are kept by size and handed out again, so that a training step, whose
+// shapes repeat, allocates nothing after the first. Peak use is counted exactly; with `dry` the blocks are
+// reserved but never touched, which turns a dry run of a step into a memory preflight.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,8 @@ class Allocator : public std::enable_shared_from_this<Allocator> {
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
 
-  // 64-byte aligned, uninitialised; returns to this allocator when the last owner goes. Error when memory is exhausted.
+  // 64-byte aligned, uninitialised; returns to this allocator when the last owner goes. Error when memory is
+  // exhausted.
   std::shared_ptr<std::byte> allocate(size_t bytes);
   void release_unused();  // gives cached blocks back to the system
   bool dry() const { return dry_; }

@@ -1,5 +1,5 @@
-// What an op needs besides its inputs. Passed by reference everywhere; there are no globals, so several engines can
-// live in one process.
+// What an op needs besides its inputs. Passed by reference everywhere; there are no globals, so several
+// engines can live in one process.
 #pragma once
 
 #include <memory>
@@ -25,8 +25,8 @@ struct Context {
   const kernels::Table& kernels;  // the instruction set chosen at start
   std::shared_ptr<Allocator> memory = Allocator::create();
   Compute compute = Compute::exact;
-  Tape* tape = nullptr;        // ops record themselves here when there is one
-  Aux* aux = nullptr;          // side results of a forward: routing counts, balance loss
+  Tape* tape = nullptr;                           // ops record themselves here when there is one
+  Aux* aux = nullptr;                             // side results of a forward: routing counts, balance loss
   bool dry_run() const { return memory->dry(); }  // allocate as usual, compute nothing: the memory preflight
 };
 

@@ -41,11 +41,11 @@ namespace detail {
 }
 
 // Always on: throws std::logic_error naming the place. CHECK(cond) or CHECK(cond, "format {}", value).
-#define CHECK(condition, ...)                                                             \
-  do {                                                                                    \
-    if (!(condition)) [[unlikely]]                                                        \
-      ::frugal::detail::check_failed(#condition, ::frugal::detail::message(__VA_ARGS__),  \
-                                     std::source_location::current());                    \
+#define CHECK(condition, ...)                                                            \
+  do {                                                                                   \
+    if (!(condition)) [[unlikely]]                                                       \
+      ::frugal::detail::check_failed(#condition, ::frugal::detail::message(__VA_ARGS__), \
+                                     std::source_location::current());                   \
   } while (false)
 
 #ifdef NDEBUG
@@ -55,7 +55,9 @@ namespace detail {
 #endif
 
 namespace detail {
-inline std::string message() { return {}; }
+inline std::string message() {
+  return {};
+}
 template <class... T>
 std::string message(fmt::format_string<T...> format, T&&... args) {
   return fmt::format(format, std::forward<T>(args)...);

@@ -2,8 +2,8 @@
 
 #include <fmt/ranges.h>
 
-#include <nlohmann/json.hpp>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/error.h"
@@ -63,7 +63,8 @@ class Reader : public FieldVisitor {
         const std::vector<std::string> names(level.known.begin(), level.known.end());
         const std::string_view near = nearest_name(key, names);
         if (!near.empty()) {
-          fail_usage("{}: unknown key '{}{}'; did you mean '{}{}'?", where_, level.path, key, level.path, near);
+          fail_usage("{}: unknown key '{}{}'; did you mean '{}{}'?", where_, level.path, key, level.path,
+                     near);
         }
         fail_usage("{}: unknown key '{}{}'; known here: {}", where_, level.path, key, fmt::join(names, ", "));
       }
@@ -126,12 +127,14 @@ class Reader : public FieldVisitor {
     if (j.is_number_integer()) return j.get<int64_t>();
     if (j.is_number_float()) {  // 1e6 in a recipe
       const double x = j.get<double>();
-      if (x == static_cast<double>(static_cast<int64_t>(x)) && std::abs(x) < 9e15) return static_cast<int64_t>(x);
+      if (x == static_cast<double>(static_cast<int64_t>(x)) && std::abs(x) < 9e15)
+        return static_cast<int64_t>(x);
     }
     wrong(name, "a whole number", j);
   }
   [[noreturn]] void wrong(std::string_view name, std::string_view expected, const Json& found) {
-    fail_usage("{}: '{}{}' should be {}, found {}", where_, levels_.back().path, name, expected, to_text(found));
+    fail_usage("{}: '{}{}' should be {}, found {}", where_, levels_.back().path, name, expected,
+               to_text(found));
   }
 
   std::string where_;
@@ -146,9 +149,15 @@ class Writer : public FieldVisitor {
   void field(std::string_view name, int64_t& value, std::string_view) override { put(name, value); }
   void field(std::string_view name, double& value, std::string_view) override { put(name, value); }
   void field(std::string_view name, std::string& value, std::string_view) override { put(name, value); }
-  void field(std::string_view name, std::vector<std::string>& value, std::string_view) override { put(name, value); }
-  void field(std::string_view name, std::vector<int64_t>& value, std::string_view) override { put(name, value); }
-  void field(std::string_view name, std::vector<double>& value, std::string_view) override { put(name, value); }
+  void field(std::string_view name, std::vector<std::string>& value, std::string_view) override {
+    put(name, value);
+  }
+  void field(std::string_view name, std::vector<int64_t>& value, std::string_view) override {
+    put(name, value);
+  }
+  void field(std::string_view name, std::vector<double>& value, std::string_view) override {
+    put(name, value);
+  }
   Json take() { return std::move(stack_.back()); }
 
  protected:
@@ -178,9 +187,15 @@ class Writer : public FieldVisitor {
 
 class Describer : public FieldVisitor {
  public:
-  void field(std::string_view name, bool& value, std::string_view help) override { line(name, Json(value), help); }
-  void field(std::string_view name, int64_t& value, std::string_view help) override { line(name, Json(value), help); }
-  void field(std::string_view name, double& value, std::string_view help) override { line(name, Json(value), help); }
+  void field(std::string_view name, bool& value, std::string_view help) override {
+    line(name, Json(value), help);
+  }
+  void field(std::string_view name, int64_t& value, std::string_view help) override {
+    line(name, Json(value), help);
+  }
+  void field(std::string_view name, double& value, std::string_view help) override {
+    line(name, Json(value), help);
+  }
   void field(std::string_view name, std::string& value, std::string_view help) override {
     line(name, Json(value), help);
   }
@@ -215,7 +230,8 @@ class Describer : public FieldVisitor {
 
 namespace detail {
 
-void read_fields(void* object, VisitFunction visit, const Json& json, std::string_view where, UnknownKeys unknown) {
+void read_fields(void* object, VisitFunction visit, const Json& json, std::string_view where,
+                 UnknownKeys unknown) {
   Reader reader(json, where, unknown);
   visit(object, reader);
   reader.finish();

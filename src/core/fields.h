@@ -1,5 +1,5 @@
-// The visitor: a struct lists its fields once, in `void visit(FieldVisitor& v)`, and JSON, recipe keys, help, printing
-// and unknown-key errors follow.
+// The visitor: a struct lists its fields once, in `void visit(FieldVisitor& v)`, and JSON, recipe keys, help,
+// printing and unknown-key errors follow.
 //
 //   struct Budget {
 //     double minutes = 0;
@@ -19,7 +19,9 @@ namespace frugal {
 
 class FieldVisitor;
 template <class T>
-concept Visitable = requires(T& value, FieldVisitor& v) { value.visit(v); };
+concept Visitable = requires(T& value, FieldVisitor& v) {
+  value.visit(v);
+};
 
 class FieldVisitor {
  public:
@@ -64,7 +66,8 @@ enum class UnknownKeys { error, ignore };
 
 namespace detail {
 using VisitFunction = void (*)(void*, FieldVisitor&);
-void read_fields(void* object, VisitFunction visit, const Json& json, std::string_view where, UnknownKeys unknown);
+void read_fields(void* object, VisitFunction visit, const Json& json, std::string_view where,
+                 UnknownKeys unknown);
 Json write_fields(void* object, VisitFunction visit);
 std::string describe_fields(void* object, VisitFunction visit);
 template <class T>
@@ -73,10 +76,11 @@ void visit_as(void* object, FieldVisitor& v) {
 }
 }  // namespace detail
 
-// Fields whose key is absent keep their value. A wrong type, or an unknown key (with the nearest known one), is a
-// UsageError that starts with `where`.
+// Fields whose key is absent keep their value. A wrong type, or an unknown key (with the nearest known one),
+// is a UsageError that starts with `where`.
 template <Visitable T>
-void read_fields(T& object, const Json& json, std::string_view where, UnknownKeys unknown = UnknownKeys::error) {
+void read_fields(T& object, const Json& json, std::string_view where,
+                 UnknownKeys unknown = UnknownKeys::error) {
   detail::read_fields(&object, &detail::visit_as<T>, json, where, unknown);
 }
 template <Visitable T>

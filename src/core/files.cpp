@@ -14,7 +14,9 @@
 namespace frugal {
 namespace {
 
-std::string reason() { return std::strerror(errno); }
+std::string reason() {
+  return std::strerror(errno);
+}
 
 struct Descriptor {
   int value;
@@ -26,7 +28,7 @@ struct Descriptor {
 int open_for_reading(const fs::path& path, size_t& size) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail("{}: cannot open: {}", path.string(), reason());
-  struct stat info{};
+  struct stat info {};
   if (::fstat(descriptor, &info) != 0 || S_ISDIR(info.st_mode)) {
     const std::string why = S_ISDIR(info.st_mode) ? "it is a directory" : reason();
     ::close(descriptor);
@@ -62,7 +64,8 @@ void make_directories(const fs::path& directory) {
 }
 
 void sync_directory(const fs::path& directory) {
-  const Descriptor file{::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  const Descriptor file{
+      ::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (file.value >= 0) ::fsync(file.value);  // some file systems refuse; the rename itself is still atomic
 }
 

@@ -14,11 +14,12 @@ namespace fs = std::filesystem;
 // The whole file; Error (path and reason) when it cannot be read.
 std::string read_file(const fs::path& path);
 
-// Writes to a temporary file beside `path`, fsyncs it, renames it over `path` and fsyncs the directory. A crash or a
-// full disk leaves the old file whole. Error says which path and why ("No space left on device").
+// Writes to a temporary file beside `path`, fsyncs it, renames it over `path` and fsyncs the directory. A
+// crash or a full disk leaves the old file whole. Error says which path and why ("No space left on device").
 void write_file_atomically(const fs::path& path, std::string_view content);
 
-// Streams a large file the same way: write() as often as needed, then commit(). Without commit() nothing appears.
+// Streams a large file the same way: write() as often as needed, then commit(). Without commit() nothing
+// appears.
 class AtomicFile {
  public:
   explicit AtomicFile(const fs::path& path);

@@ -37,7 +37,9 @@ Json parse_json(std::string_view text, std::string_view where) {
   }
 }
 
-Json read_json_file(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
+Json read_json_file(const std::filesystem::path& path) {
+  return parse_json(read_file(path), path.string());
+}
 
 std::string to_text(const Json& value, int indent) {
   return value.dump(indent, ' ', false, Json::error_handler_t::replace);

@@ -11,7 +11,8 @@ namespace frugal {
 
 using Json = nlohmann::ordered_json;
 
-// Parses text; `where` names its origin in the error. Nesting deeper than 256 is an Error, as is anything malformed.
+// Parses text; `where` names its origin in the error. Nesting deeper than 256 is an Error, as is anything
+// malformed.
 Json parse_json(std::string_view text, std::string_view where);
 Json read_json_file(const std::filesystem::path& path);
 // Pretty-printed with two spaces, written atomically (see files.h). Invalid UTF-8 in strings is replaced.

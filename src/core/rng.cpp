@@ -37,7 +37,9 @@ uint32_t Rng::bits() {
   return words_[position_++ % 4];
 }
 
-double Rng::uniform() { return static_cast<double>(bits64() >> 11) * 0x1.0p-53; }
+double Rng::uniform() {
+  return static_cast<double>(bits64() >> 11) * 0x1.0p-53;
+}
 
 double Rng::normal() {
   const double u = 1.0 - uniform();  // (0, 1]
@@ -47,7 +49,8 @@ double Rng::normal() {
 
 uint64_t Rng::below(uint64_t bound) {
   CHECK(bound > 0);
-  const uint64_t limit = ~uint64_t{0} - (~uint64_t{0} % bound + 1) % bound;  // last value of a whole number of rounds
+  const uint64_t limit =
+      ~uint64_t{0} - (~uint64_t{0} % bound + 1) % bound;  // last value of a whole number of rounds
   for (;;) {
     const uint64_t x = bits64();
     if (x <= limit) return x % bound;

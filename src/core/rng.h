@@ -1,6 +1,6 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC11).
-// The n-th number of (seed, stream) is a pure function of n, so any thread can compute any part and a saved position
-// resumes exactly.
+// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3",
+// SC11). The n-th number of (seed, stream) is a pure function of n, so any thread can compute any part and a
+// saved position resumes exactly.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@ class Rng {
  public:
   explicit Rng(uint64_t seed, uint64_t stream = 0, uint64_t position = 0)
       : seed_(seed), stream_(stream), position_(position) {}
-  uint32_t bits();                 // 32 uniform bits; advances position by one
+  uint32_t bits();  // 32 uniform bits; advances position by one
   uint64_t bits64() { return (uint64_t{bits()} << 32) | bits(); }
   double uniform();                // [0, 1), 53 bits
   double normal();                 // N(0, 1), Box-Muller on two uniforms, no hidden state

@@ -70,7 +70,8 @@ void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
   if (items <= 0) return;
   if (current_pool == this || workers_.empty() || items <= grain) {
     const int worker = current_pool == this ? current_worker : 0;
-    for (int64_t begin = 0; begin < items; begin += grain) body(begin, std::min(items, begin + grain), worker);
+    for (int64_t begin = 0; begin < items; begin += grain)
+      body(begin, std::min(items, begin + grain), worker);
     return;
   }
   job_ = {&body, items, grain};

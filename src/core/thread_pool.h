@@ -1,5 +1,5 @@
-// One pool of threads for the whole program. The caller is worker 0 and takes part. Workers spin for about 50 us after
-// a job, then sleep, so that decode's many short jobs are cheap and an idle program costs nothing.
+// One pool of threads for the whole program. The caller is worker 0 and takes part. Workers spin for about 50
+// us after a job, then sleep, so that decode's many short jobs are cheap and an idle program costs nothing.
 #pragma once
 
 #include <atomic>
@@ -23,8 +23,8 @@ template <class R, class... A>
 class FunctionRef<R(A...)> {
  public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
-  FunctionRef(F&& f)  // NOLINT: implicit by design
+  requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
+      FunctionRef(F&& f)  // NOLINT: implicit by design
       : object_(const_cast<void*>(static_cast<const void*>(&f))), call_([](void* object, A... args) -> R {
           return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<A>(args)...);
         }) {}
@@ -49,14 +49,14 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(begin, end, worker) for chunks of at most `grain` items that cover [0, items) exactly once. Chunks are
-  // handed out in order, to whoever is free; which worker gets a chunk is not fixed, so results must not depend on it.
-  // The first exception thrown by a body is rethrown here after all workers have stopped. A call from inside a body
-  // runs serially on that worker.
+  // Calls body(begin, end, worker) for chunks of at most `grain` items that cover [0, items) exactly once.
+  // Chunks are handed out in order, to whoever is free; which worker gets a chunk is not fixed, so results
+  // must not depend on it. The first exception thrown by a body is rethrown here after all workers have
+  // stopped. A call from inside a body runs serially on that worker.
   void parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body);
 
-  // Scratch memory of one worker, 64-byte aligned, grown on demand and kept; valid until the worker's next call.
-  // Call with the worker index that the body was given.
+  // Scratch memory of one worker, 64-byte aligned, grown on demand and kept; valid until the worker's next
+  // call. Call with the worker index that the body was given.
   void* scratch(int worker, size_t bytes);
 
  private:

@@ -12,17 +12,21 @@ namespace frugal {
 inline void require_at_least(const char* model, const char* key, int64_t value, int64_t least) {
   if (value < least) fail_usage("config of {}: {} = {}; expected at least {}", model, key, value, least);
 }
-inline void require_at_most(const char* model, const char* key, int64_t value, const char* other, int64_t most) {
+inline void require_at_most(const char* model, const char* key, int64_t value, const char* other,
+                            int64_t most) {
   if (value > most) fail_usage("config of {}: {} = {} is more than {} = {}", model, key, value, other, most);
 }
-inline void require_divides(const char* model, const char* key, int64_t value, const char* other, int64_t whole) {
+inline void require_divides(const char* model, const char* key, int64_t value, const char* other,
+                            int64_t whole) {
   if (value < 1 || whole % value != 0) {
     fail_usage("config of {}: {} = {} does not divide {} = {}", model, key, value, other, whole);
   }
 }
 // Only what we compute may be asked for.
-inline void require_equal(const char* model, const char* key, const std::string& value, const std::string& wanted) {
-  if (value != wanted) fail("config of {}: {} = '{}' is not supported; expected '{}'", model, key, value, wanted);
+inline void require_equal(const char* model, const char* key, const std::string& value,
+                          const std::string& wanted) {
+  if (value != wanted)
+    fail("config of {}: {} = '{}' is not supported; expected '{}'", model, key, value, wanted);
 }
 
 // A token id key that may be absent, null, a number or a list (then its first counts): -1 without one.

@@ -17,7 +17,8 @@ ParameterCounts count_parameters(Model& model) {
     }
     counts.total += n;
     if (info.role == Role::embedding) counts.embedding += n;
-    if (info.role == Role::matrix || info.role == Role::expert || info.role == Role::head || info.role == Role::router) {
+    if (info.role == Role::matrix || info.role == Role::expert || info.role == Role::head ||
+        info.role == Role::router) {
       counts.active_exact += static_cast<double>(n) * info.activity;
     }
   });

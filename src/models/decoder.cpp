@@ -17,11 +17,18 @@ Decoder::Decoder(const DecoderConfig& c, Json json, std::vector<Block> blocks, s
 }
 
 ModelShape Decoder::shape() const {
-  return {config_.vocab, config_.hidden, static_cast<int64_t>(blocks_.size()), config_.max_positions,
-          static_cast<int64_t>(mtp_.size()), config_.bos, config_.eos};
+  return {config_.vocab,
+          config_.hidden,
+          static_cast<int64_t>(blocks_.size()),
+          config_.max_positions,
+          static_cast<int64_t>(mtp_.size()),
+          config_.bos,
+          config_.eos};
 }
 
-Json Decoder::config() const { return *json_; }
+Json Decoder::config() const {
+  return *json_;
+}
 
 void Decoder::visit(ParamVisitor& v) {
   v.parameter("model.embed_tokens.weight", embedding_, {Role::embedding});
@@ -45,7 +52,8 @@ void Decoder::visit(ParamVisitor& v) {
 }
 
 Hidden Decoder::forward(Context& ctx, const Batch& batch, Cache* cache) {
-  CHECK(batch.positions.size() == batch.tokens.size() && !batch.offsets.empty() && batch.offsets.back() == batch.rows());
+  CHECK(batch.positions.size() == batch.tokens.size() && !batch.offsets.empty() &&
+        batch.offsets.back() == batch.rows());
   Tensor x = ops::embedding(ctx, batch.tokens, embedding_);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     x = blocks_[i].run(ctx, x, batch, cache, static_cast<int>(i), recompute_);

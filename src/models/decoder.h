@@ -1,5 +1,6 @@
-// The decoder-only model all families here share: embedding, blocks, final norm, head, and optional multi-token-prediction
-// modules. An architecture's file builds the blocks from its config and gives the names that differ.
+// The decoder-only model all families here share: embedding, blocks, final norm, head, and optional
+// multi-token-prediction modules. An architecture's file builds the blocks from its config and gives the
+// names that differ.
 #pragma once
 
 #include <memory>

@@ -1,6 +1,6 @@
-// DeepSeek-V3/R1 (arXiv 2412.19437) and V2/V2-Lite (2405.04434): multi-head latent attention, DeepSeekMoE, multi-token
-// prediction. They differ in the router: V3 scores by sigmoid, chooses with a balancing bias and sums the best two of a
-// group; V2 scores by softmax, has no bias and takes a group's best.
+// DeepSeek-V3/R1 (arXiv 2412.19437) and V2/V2-Lite (2405.04434): multi-head latent attention, DeepSeekMoE,
+// multi-token prediction. They differ in the router: V3 scores by sigmoid, chooses with a balancing bias and
+// sums the best two of a group; V2 scores by softmax, has no bias and takes a group's best.
 #include <nlohmann/json.hpp>
 
 #include "models/config.h"
@@ -63,7 +63,9 @@ struct DeepseekConfig {
   }
 
   bool has_moe() const { return first_k_dense_replace < num_hidden_layers + (num_nextn_predict_layers > 0); }
-  const std::optional<RopeScaling>& scaling() const { return rope_parameters ? rope_parameters : rope_scaling; }
+  const std::optional<RopeScaling>& scaling() const {
+    return rope_parameters ? rope_parameters : rope_scaling;
+  }
 };
 
 void check_router(const DeepseekConfig& c, const char* name) {
@@ -81,7 +83,8 @@ void check_router(const DeepseekConfig& c, const char* name) {
   if (c.topk_method != "noaux_tc" && c.topk_method != "greedy") {
     require_equal(name, "topk_method", c.topk_method, "group_limited_greedy");
   }
-  if (c.moe_layer_freq != 1) fail("config of {}: moe_layer_freq = {} is not supported; expected 1", name, c.moe_layer_freq);
+  if (c.moe_layer_freq != 1)
+    fail("config of {}: moe_layer_freq = {} is not supported; expected 1", name, c.moe_layer_freq);
 }
 
 void check(const DeepseekConfig& c, const char* name) {
@@ -121,20 +124,30 @@ Block make_block(const DeepseekConfig& c, const std::shared_ptr<RopeTable>& rope
   block.input_norm = RmsNorm(c.hidden_size, eps, mtp);
   block.post_attention_norm = RmsNorm(c.hidden_size, eps, mtp);
   block.attention = std::make_unique<MlaAttention>(
-      MlaConfig{.hidden = c.hidden_size, .heads = c.num_attention_heads, .q_rank = c.q_lora_rank.value_or(0),
-                .kv_rank = c.kv_lora_rank, .nope = c.qk_nope_head_dim, .rope = c.qk_rope_head_dim, .v = c.v_head_dim,
-                .eps = 1e-6f, .softmax_factor = yarn_softmax_factor(c.scaling()),
+      MlaConfig{.hidden = c.hidden_size,
+                .heads = c.num_attention_heads,
+                .q_rank = c.q_lora_rank.value_or(0),
+                .kv_rank = c.kv_lora_rank,
+                .nope = c.qk_nope_head_dim,
+                .rope = c.qk_rope_head_dim,
+                .v = c.v_head_dim,
+                .eps = 1e-6f,
+                .softmax_factor = yarn_softmax_factor(c.scaling()),
                 .pairing = c.rope_interleave ? ops::RopePairing::interleaved : ops::RopePairing::halves,
-                .bias = c.attention_bias, .mtp = mtp},
+                .bias = c.attention_bias,
+                .mtp = mtp},
       rope);
   if (layer < c.first_k_dense_replace) {
-    block.ffn = std::make_unique<DenseFfn>(c.hidden_size, c.intermediate_size, ParameterInfo{Role::matrix, 1, mtp});
+    block.ffn =
+        std::make_unique<DenseFfn>(c.hidden_size, c.intermediate_size, ParameterInfo{Role::matrix, 1, mtp});
   } else {
-    block.ffn = std::make_unique<MoeFfn>(
-        MoeConfig{.hidden = c.hidden_size, .inner = c.moe_intermediate_size,
-                  .shared_inner = c.n_shared_experts * c.moe_intermediate_size,
-                  .router = router_options(c, static_cast<int>(layer)), .has_bias = c.topk_method == "noaux_tc",
-                  .mtp = mtp});
+    block.ffn =
+        std::make_unique<MoeFfn>(MoeConfig{.hidden = c.hidden_size,
+                                           .inner = c.moe_intermediate_size,
+                                           .shared_inner = c.n_shared_experts * c.moe_intermediate_size,
+                                           .router = router_options(c, static_cast<int>(layer)),
+                                           .has_bias = c.topk_method == "noaux_tc",
+                                           .mtp = mtp});
   }
   return block;
 }
@@ -158,12 +171,16 @@ std::unique_ptr<Model> create(const Json& json, DeepseekConfig c, const char* hf
     module.block = make_block(c, rope, c.num_hidden_layers + k);
     mtp.push_back(std::move(module));
   }
-  const DecoderConfig decoder{.vocab = c.vocab_size, .hidden = c.hidden_size,
-                              .max_positions = c.max_position_embeddings, .eps = eps, .tied = c.tie_word_embeddings,
-                              .init_std = c.initializer_range, .bos = token_id(json, "bos_token_id"),
+  const DecoderConfig decoder{.vocab = c.vocab_size,
+                              .hidden = c.hidden_size,
+                              .max_positions = c.max_position_embeddings,
+                              .eps = eps,
+                              .tied = c.tie_word_embeddings,
+                              .init_std = c.initializer_range,
+                              .bos = token_id(json, "bos_token_id"),
                               .eos = token_id(json, "eos_token_id")};
-  return std::make_unique<Decoder>(decoder, completed_config(json, write_fields(c), hf_class, name), std::move(blocks),
-                                   std::move(mtp));
+  return std::make_unique<Decoder>(decoder, completed_config(json, write_fields(c), hf_class, name),
+                                   std::move(blocks), std::move(mtp));
 }
 
 std::unique_ptr<Model> create_v3(const Json& json) {

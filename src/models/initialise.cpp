@@ -16,7 +16,8 @@ void initialise(Context& ctx, Model& model, uint64_t seed) {
     constexpr int64_t kChunk = 4096;  // numbers are counted from the chunk's start, whoever computes it
     ctx.pool.parallel_for(value.size(), kChunk, [&](int64_t begin, int64_t end, int) {
       Rng rng(seed, hash64(name), static_cast<uint64_t>(begin) * 4);  // four draws of 32 bits a normal
-      for (int64_t i = begin; i < end; ++i) out[static_cast<size_t>(i)] = static_cast<float>(std * rng.normal());
+      for (int64_t i = begin; i < end; ++i)
+        out[static_cast<size_t>(i)] = static_cast<float>(std * rng.normal());
     });
   });
   model.visit(each);

@@ -1,5 +1,5 @@
-// What every architecture offers: one forward for training, prefill and decode. Ops record on ctx.tape when there is one;
-// a cache, when given, is read and extended.
+// What every architecture offers: one forward for training, prefill and decode. Ops record on ctx.tape when
+// there is one; a cache, when given, is read and extended.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,8 @@
 
 namespace frugal {
 
-// The end of a forward pass, (R, D) each: after the last block, and after the final norm (what the head takes).
+// The end of a forward pass, (R, D) each: after the last block, and after the final norm (what the head
+// takes).
 struct Hidden {
   Tensor before_norm;
   Tensor normed;
@@ -37,16 +38,18 @@ class Model {
   // (V, D): the embedding's own table when tied.
   virtual const Tensor& head() const = 0;
   virtual std::vector<CacheLayer> cache_layers() const = 0;
-  // FLOPs of attention scores and values for one query that sees `keys` keys, all layers, forward, decompressed form.
+  // FLOPs of attention scores and values for one query that sees `keys` keys, all layers, forward,
+  // decompressed form.
   virtual double attention_flops(double keys) const = 0;
   // Standard deviation of initial matrices (config: initializer_range).
   virtual double init_std() const = 0;
   // Keep no activations inside blocks; run them twice instead.
   virtual void set_recompute(bool on) = 0;
 
-  // Multi-token prediction (DeepSeek-V3 report §2.2): module `depth` (1-based) takes the previous depth's hidden rows
-  // (`before_norm` of the main model for depth 1) and the tokens `depth` further on, and gives hidden rows for the
-  // token after. Returned normed by the module's own norm, and before it for the next depth.
+  // Multi-token prediction (DeepSeek-V3 report §2.2): module `depth` (1-based) takes the previous depth's
+  // hidden rows
+  // (`before_norm` of the main model for depth 1) and the tokens `depth` further on, and gives hidden rows
+  // for the token after. Returned normed by the module's own norm, and before it for the next depth.
   virtual Hidden mtp(Context& ctx, const Tensor& previous, const Batch& shifted, int depth) = 0;
 
   // The routing biases to be balanced after each step: layer index as ctx.aux counts, and the buffer (E).
@@ -63,7 +66,8 @@ Tensor logits(Context& ctx, const Model& model, const Tensor& normed, std::span<
 struct Architecture {
   std::string_view model_type;  // HF's, and the file's name
   std::string_view hf_class;    // what transformers calls it
-  std::unique_ptr<Model> (*create)(const Json& config);  // parameters declared, not allocated; UsageError on bad dims
+  std::unique_ptr<Model> (*create)(
+      const Json& config);  // parameters declared, not allocated; UsageError on bad dims
 };
 // The explicit list of registry.cpp.
 std::span<const Architecture* const> all_architectures();
@@ -79,8 +83,8 @@ std::span<const Preset> all_presets();
 Json preset_config(std::string_view name);  // UsageError lists the names
 
 struct ParameterCounts {
-  int64_t total = 0;      // without MTP
-  int64_t active = 0;     // weights of matrix products a token meets, with the head, without the embedding
+  int64_t total = 0;   // without MTP
+  int64_t active = 0;  // weights of matrix products a token meets, with the head, without the embedding
   int64_t embedding = 0;
   int64_t mtp = 0;
   double active_exact = 0;
@@ -88,13 +92,14 @@ struct ParameterCounts {
 ParameterCounts count_parameters(Model& model);
 // Bytes one token adds to a cache in `format`.
 int64_t kv_bytes_per_token(const Model& model, const Format& format);
-// Model FLOPs a token at context T, causal attention (T/2 keys on average): forward, and training = 3 x forward.
+// Model FLOPs a token at context T, causal attention (T/2 keys on average): forward, and training = 3 x
+// forward.
 struct FlopsPerToken {
   double forward = 0, training = 0;
 };
 FlopsPerToken flops_per_token(Model& model, int64_t context);
-// Allocates every parameter and fills it: N(0, init_std) for matrices, ones for norms, zeros for biases and buffers. Numbers
-// are counted by name and place, so they are the same for any number of threads.
+// Allocates every parameter and fills it: N(0, init_std) for matrices, ones for norms, zeros for biases and
+// buffers. Numbers are counted by name and place, so they are the same for any number of threads.
 void initialise(Context& ctx, Model& model, uint64_t seed);
 // Gives every parameter but buffers a gradient.
 void make_trainable(Model& model);

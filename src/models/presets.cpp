@@ -1,5 +1,6 @@
-// Ready-made shapes, as HF's config.json would give them: ours from nano up, their dense twins (same width and depth, the
-// baseline every saving is measured against), the two bench models, and the published DeepSeek models.
+// Ready-made shapes, as HF's config.json would give them: ours from nano up, their dense twins (same width
+// and depth, the baseline every saving is measured against), the two bench models, and the published DeepSeek
+// models.
 #include <array>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -35,19 +36,24 @@ constexpr std::array kPresets = {
       "num_experts_per_tok": 4, "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1, "kv_lora_rank": 256,
       "q_lora_rank": 384, "qk_rope_head_dim": 32, "qk_nope_head_dim": 64, "v_head_dim": 64,
       "routed_scaling_factor": 2.5, "max_position_embeddings": 4096, "tie_word_embeddings": true})"},
-    Preset{"dense-nano", "nano's dense twin", R"({"model_type": "llama", "vocab_size": 1024, "hidden_size": 128,
+    Preset{"dense-nano", "nano's dense twin",
+           R"({"model_type": "llama", "vocab_size": 1024, "hidden_size": 128,
       "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 4,
       "max_position_embeddings": 1024, "tie_word_embeddings": true})"},
-    Preset{"dense-micro", "micro's dense twin", R"({"model_type": "llama", "vocab_size": 4096, "hidden_size": 192,
+    Preset{"dense-micro", "micro's dense twin",
+           R"({"model_type": "llama", "vocab_size": 4096, "hidden_size": 192,
       "intermediate_size": 512, "num_hidden_layers": 5, "num_attention_heads": 4, "num_key_value_heads": 4,
       "max_position_embeddings": 1024, "tie_word_embeddings": true})"},
-    Preset{"dense-small", "small's dense twin", R"({"model_type": "llama", "vocab_size": 8192, "hidden_size": 384,
+    Preset{"dense-small", "small's dense twin",
+           R"({"model_type": "llama", "vocab_size": 8192, "hidden_size": 384,
       "intermediate_size": 1024, "num_hidden_layers": 8, "num_attention_heads": 6, "num_key_value_heads": 6,
       "max_position_embeddings": 2048, "tie_word_embeddings": true})"},
-    Preset{"bench-dense", "the dense model of the training benchmark", R"({"model_type": "llama", "vocab_size": 4096,
+    Preset{"bench-dense", "the dense model of the training benchmark",
+           R"({"model_type": "llama", "vocab_size": 4096,
       "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6,
       "num_key_value_heads": 2, "max_position_embeddings": 1024, "tie_word_embeddings": true})"},
-    Preset{"bench-v3", "the V3 model of the training benchmark", R"({"model_type": "deepseek_v3", "vocab_size": 4096,
+    Preset{"bench-v3", "the V3 model of the training benchmark",
+           R"({"model_type": "deepseek_v3", "vocab_size": 4096,
       "hidden_size": 384, "intermediate_size": 1024, "moe_intermediate_size": 256, "num_hidden_layers": 6,
       "num_attention_heads": 6, "n_shared_experts": 1, "n_routed_experts": 16, "num_experts_per_tok": 4,
       "n_group": 4, "topk_group": 2, "first_k_dense_replace": 1, "kv_lora_rank": 128, "q_lora_rank": 192,
@@ -79,7 +85,9 @@ constexpr std::array kPresets = {
 
 }  // namespace
 
-std::span<const Preset> all_presets() { return kPresets; }
+std::span<const Preset> all_presets() {
+  return kPresets;
+}
 
 Json preset_config(std::string_view name) {
   std::string known;

@@ -10,7 +10,8 @@ namespace frugal {
 namespace {
 
 Tensor table_for(const Context& ctx, RopeTable& rope, const Batch& batch) {
-  const int32_t last = batch.positions.empty() ? 0 : *std::max_element(batch.positions.begin(), batch.positions.end());
+  const int32_t last =
+      batch.positions.empty() ? 0 : *std::max_element(batch.positions.begin(), batch.positions.end());
   return rope.table(ctx, last + 1);
 }
 
@@ -50,8 +51,12 @@ Tensor GqaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, 
   const Tensor q = rotate(q_proj_.forward(ctx, x), c.heads);
   const Tensor k = rotate(k_proj_.forward(ctx, x), c.kv_heads);
   const Tensor v = v_proj_.forward(ctx, x);
-  ops::AttentionOptions options{.heads = c.heads, .kv_heads = c.kv_heads, .qk_dim = c.head_dim, .v_dim = c.head_dim,
-                                .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim)), .window = c.window};
+  ops::AttentionOptions options{.heads = c.heads,
+                                .kv_heads = c.kv_heads,
+                                .qk_dim = c.head_dim,
+                                .v_dim = c.head_dim,
+                                .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim)),
+                                .window = c.window};
   if (cache == nullptr) return o_proj_.forward(ctx, ops::attention(ctx, q, k, v, batch.offsets, options));
   cache->append(ctx, layer, batch, k, v);
   options.kv_format = &cache->format();
@@ -93,7 +98,8 @@ MlaAttention::MlaAttention(const MlaConfig& c, std::shared_ptr<RopeTable> rope)
 }
 
 float MlaAttention::scale() const {
-  return static_cast<float>(config_.softmax_factor / std::sqrt(static_cast<double>(config_.nope + config_.rope)));
+  return static_cast<float>(config_.softmax_factor /
+                            std::sqrt(static_cast<double>(config_.nope + config_.rope)));
 }
 
 Tensor MlaAttention::queries(Context& ctx, const Tensor& x, const Batch& batch, const Tensor& table) {
@@ -110,25 +116,29 @@ Tensor MlaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, 
   const Tensor q = queries(ctx, x, batch, table);
   const Tensor compressed = kv_a_proj_.forward(ctx, x);
   const Tensor latent = kv_a_norm_.forward(ctx, ops::columns(ctx, compressed, 0, d.rank));
-  const Tensor k_pe = ops::rope(ctx, ops::columns(ctx, compressed, d.rank, d.rank + d.rope), table, batch.positions,
-                                {1, d.rope, 0, d.rope, config_.pairing});
+  const Tensor k_pe = ops::rope(ctx, ops::columns(ctx, compressed, d.rank, d.rank + d.rope), table,
+                                batch.positions, {1, d.rope, 0, d.rope, config_.pairing});
   if (cache != nullptr) {
     cache->append(ctx, layer, batch, ops::concat_columns(ctx, latent, k_pe), {});
     return o_proj_.forward(ctx, attend_cached(ctx, q, batch, *cache, layer));
   }
   const auto [keys, values] = ops::mla_keys_values(ctx, kv_b_proj_.forward(ctx, latent), k_pe, d);
-  const ops::AttentionOptions options{.heads = d.heads, .kv_heads = d.heads, .qk_dim = d.nope + d.rope, .v_dim = d.v,
-                                      .scale = scale()};
+  const ops::AttentionOptions options{
+      .heads = d.heads, .kv_heads = d.heads, .qk_dim = d.nope + d.rope, .v_dim = d.v, .scale = scale()};
   return o_proj_.forward(ctx, ops::attention(ctx, q, keys, values, batch.offsets, options));
 }
 
 // Prompt rows decompress all keys of their sequence; generated rows stay with the latents.
-Tensor MlaAttention::attend_cached(Context& ctx, const Tensor& q, const Batch& batch, Cache& cache, int layer) {
+Tensor MlaAttention::attend_cached(Context& ctx, const Tensor& q, const Batch& batch, Cache& cache,
+                                   int layer) {
   const auto keys = cached_keys(cache, layer, batch);
-  const auto generated = [&](size_t s) { return !batch.roles.empty() && batch.roles[s] == RowRole::generated; };
+  const auto generated = [&](size_t s) {
+    return !batch.roles.empty() && batch.roles[s] == RowRole::generated;
+  };
   bool all_generated = true;
   for (size_t s = 0; s < keys.size(); ++s) all_generated = all_generated && generated(s);
-  const auto absorbed = [&](const Tensor& rows, std::span<const int64_t> offsets, std::span<const ops::CachedKeys> k) {
+  const auto absorbed = [&](const Tensor& rows, std::span<const int64_t> offsets,
+                            std::span<const ops::CachedKeys> k) {
     return ops::mla_absorbed(ctx, rows, kv_b_proj_.weight, offsets, k, dims_, scale(), cache.format());
   };
   if (all_generated) return absorbed(q, batch.offsets, keys);
@@ -140,19 +150,21 @@ Tensor MlaAttention::attend_cached(Context& ctx, const Tensor& q, const Batch& b
     const std::vector<int64_t> offsets = {0, end - begin};
     const Tensor part = generated(s) ? absorbed(own, offsets, {&keys[s], 1})
                                      : attend_prompt(ctx, own, keys[s], cache, layer, batch.slots[s]);
-    if (!ctx.dry_run()) std::memcpy(y.f32() + begin * y.cols(), part.f32(), static_cast<size_t>(part.bytes()));
+    if (!ctx.dry_run())
+      std::memcpy(y.f32() + begin * y.cols(), part.f32(), static_cast<size_t>(part.bytes()));
   }
   return y;
 }
 
-Tensor MlaAttention::attend_prompt(Context& ctx, const Tensor& q, const ops::CachedKeys& own, const Cache& cache,
-                                   int layer, int slot) {
+Tensor MlaAttention::attend_prompt(Context& ctx, const Tensor& q, const ops::CachedKeys& own,
+                                   const Cache& cache, int layer, int slot) {
   const ops::MlaDims& d = dims_;
   const Tensor rows = cache.decoded(ctx, layer, slot, own.keys);
-  const Tensor latent = ops::columns(ctx, rows, 0, d.rank), k_pe = ops::columns(ctx, rows, d.rank, d.rank + d.rope);
+  const Tensor latent = ops::columns(ctx, rows, 0, d.rank),
+               k_pe = ops::columns(ctx, rows, d.rank, d.rank + d.rope);
   const auto [keys, values] = ops::mla_keys_values(ctx, kv_b_proj_.forward(ctx, latent), k_pe, d);
-  const ops::AttentionOptions options{.heads = d.heads, .kv_heads = d.heads, .qk_dim = d.nope + d.rope, .v_dim = d.v,
-                                      .scale = scale()};
+  const ops::AttentionOptions options{
+      .heads = d.heads, .kv_heads = d.heads, .qk_dim = d.nope + d.rope, .v_dim = d.v, .scale = scale()};
   const ops::CachedKeys all{keys.data(), values.data(), own.keys};
   const std::vector<int64_t> offsets = {0, q.rows()};
   return ops::attention_cached(ctx, q, offsets, {&all, 1}, options);

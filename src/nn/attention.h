@@ -1,5 +1,5 @@
-// Attention modules: grouped-query (Ainslie et al. 2023) and multi-head latent (DeepSeek-V2 report §2.1). One forward for
-// training rows, prompts and generated rows.
+// Attention modules: grouped-query (Ainslie et al. 2023) and multi-head latent (DeepSeek-V2 report §2.1). One
+// forward for training rows, prompts and generated rows.
 #pragma once
 
 #include <memory>
@@ -63,8 +63,8 @@ class MlaAttention : public AttentionModule {
  private:
   Tensor queries(Context& ctx, const Tensor& x, const Batch& batch, const Tensor& table);
   Tensor attend_cached(Context& ctx, const Tensor& q, const Batch& batch, Cache& cache, int layer);
-  Tensor attend_prompt(Context& ctx, const Tensor& q, const ops::CachedKeys& own, const Cache& cache, int layer,
-                       int slot);
+  Tensor attend_prompt(Context& ctx, const Tensor& q, const ops::CachedKeys& own, const Cache& cache,
+                       int layer, int slot);
   float scale() const;
 
   MlaConfig config_;

@@ -6,7 +6,8 @@
 
 namespace frugal {
 
-// What a sequence's rows are: prompt and training rows, or generated (and verified) ones. MLA chooses its form by it.
+// What a sequence's rows are: prompt and training rows, or generated (and verified) ones. MLA chooses its
+// form by it.
 enum class RowRole { prompt, generated };
 
 struct Batch {
@@ -19,7 +20,8 @@ struct Batch {
   int64_t rows() const { return static_cast<int64_t>(tokens.size()); }
   int64_t sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
   // One sequence from its start, or from `position` on.
-  static Batch single(std::vector<int32_t> ids, int32_t position = 0, int slot = 0, RowRole role = RowRole::prompt) {
+  static Batch single(std::vector<int32_t> ids, int32_t position = 0, int slot = 0,
+                      RowRole role = RowRole::prompt) {
     Batch batch;
     for (size_t i = 0; i < ids.size(); ++i) batch.positions.push_back(position + static_cast<int32_t>(i));
     batch.offsets = {0, static_cast<int64_t>(ids.size())};

@@ -15,11 +15,13 @@ struct Block {
   std::unique_ptr<FfnModule> ffn;
 
   Tensor forward(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer) const {
-    const Tensor h = ops::add(ctx, x, attention->forward(ctx, input_norm.forward(ctx, x), batch, cache, layer));
+    const Tensor h =
+        ops::add(ctx, x, attention->forward(ctx, input_norm.forward(ctx, x), batch, cache, layer));
     return ops::add(ctx, h, ffn->forward(ctx, post_attention_norm.forward(ctx, h), batch));
   }
   // As forward; with `recompute` nothing inside is kept for backward.
-  Tensor run(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer, bool recompute) const {
+  Tensor run(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer,
+             bool recompute) const {
     if (!recompute || cache != nullptr) return forward(ctx, x, batch, cache, layer);
     return recomputed(ctx, x, [this, batch, layer](Context& c, const Tensor& in) {
       return forward(c, in, batch, nullptr, layer);

@@ -7,8 +7,12 @@
 
 namespace frugal {
 
-Cache::Cache(const Context& ctx, std::vector<CacheLayer> layers, int slots, int64_t capacity, const Format& format)
-    : layers_(std::move(layers)), lengths_(static_cast<size_t>(slots), 0), capacity_(capacity), format_(&format) {
+Cache::Cache(const Context& ctx, std::vector<CacheLayer> layers, int slots, int64_t capacity,
+             const Format& format)
+    : layers_(std::move(layers)),
+      lengths_(static_cast<size_t>(slots), 0),
+      capacity_(capacity),
+      format_(&format) {
   CHECK(slots > 0 && capacity > 0);
   CHECK(format.block == 1, "cache format {}", format.name);
   for (const CacheLayer& layer : layers_) {
@@ -37,11 +41,12 @@ void Cache::append(const Context& ctx, int layer, const Batch& batch, const Tens
   Store& store = stores_.at(static_cast<size_t>(layer));
   for (int64_t s = 0; s < batch.sequences(); ++s) {
     const int slot = batch.slots.at(static_cast<size_t>(s));
-    const int64_t begin = batch.offsets[static_cast<size_t>(s)], end = batch.offsets[static_cast<size_t>(s) + 1];
+    const int64_t begin = batch.offsets[static_cast<size_t>(s)],
+                  end = batch.offsets[static_cast<size_t>(s) + 1];
     const int64_t at = length(slot);
     if (at + end - begin > capacity_) {
-      fail("the context is full: {} tokens fit, {} are needed; use a larger --context or a shorter prompt", capacity_,
-           at + end - begin);
+      fail("the context is full: {} tokens fit, {} are needed; use a larger --context or a shorter prompt",
+           capacity_, at + end - begin);
     }
     if (ctx.dry_run()) continue;
     append_rows(store.k, slot, at, k, begin, end);
@@ -52,7 +57,9 @@ void Cache::append(const Context& ctx, int layer, const Batch& batch, const Tens
 ops::CachedKeys Cache::keys(int layer, int slot, int64_t keys) const {
   const Store& store = stores_.at(static_cast<size_t>(layer));
   CHECK(keys <= capacity_);
-  const auto at = [&](const Tensor& t) { return t.data() + format_->bytes(int64_t{slot} * capacity_ * t.cols()); };
+  const auto at = [&](const Tensor& t) {
+    return t.data() + format_->bytes(int64_t{slot} * capacity_ * t.cols());
+  };
   return {at(store.k), store.v ? at(store.v) : at(store.k), keys};
 }
 

@@ -1,5 +1,5 @@
-// Keys and values (or MLA latents) of past tokens, by layer and slot. A slot is one sequence. Rows are contiguous, so that
-// attention streams them.
+// Keys and values (or MLA latents) of past tokens, by layer and slot. A slot is one sequence. Rows are
+// contiguous, so that attention streams them.
 #pragma once
 
 #include <vector>
@@ -17,8 +17,10 @@ struct CacheLayer {
 
 class Cache {
  public:
-  // Room for `slots` sequences of `capacity` tokens, stored as `format` (f32 or bf16). Memory is touched as it fills.
-  Cache(const Context& ctx, std::vector<CacheLayer> layers, int slots, int64_t capacity, const Format& format);
+  // Room for `slots` sequences of `capacity` tokens, stored as `format` (f32 or bf16). Memory is touched as
+  // it fills.
+  Cache(const Context& ctx, std::vector<CacheLayer> layers, int slots, int64_t capacity,
+        const Format& format);
 
   int slots() const { return static_cast<int>(lengths_.size()); }
   int64_t capacity() const { return capacity_; }
@@ -26,8 +28,8 @@ class Cache {
   int64_t length(int slot) const { return lengths_.at(static_cast<size_t>(slot)); }
   int64_t bytes() const;
 
-  // Writes the rows of `k` and `v` (v may be empty) for every sequence of the batch behind what its slot holds. All
-  // layers append the same rows; the lengths move with advance(). Error when a slot is full.
+  // Writes the rows of `k` and `v` (v may be empty) for every sequence of the batch behind what its slot
+  // holds. All layers append the same rows; the lengths move with advance(). Error when a slot is full.
   void append(const Context& ctx, int layer, const Batch& batch, const Tensor& k, const Tensor& v);
   // Keys of a slot as attention needs them, the rows appended by this forward included.
   ops::CachedKeys keys(int layer, int slot, int64_t count) const;

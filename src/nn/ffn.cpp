@@ -21,7 +21,9 @@ void DenseFfn::visit(ParamVisitor& v, const std::string& name) {
 }
 
 MoeFfn::MoeFfn(const MoeConfig& c)
-    : config_(c), router_(Tensor::declare({c.router.experts, c.hidden})), bias_(Tensor::declare({c.router.experts})) {
+    : config_(c),
+      router_(Tensor::declare({c.router.experts, c.hidden})),
+      bias_(Tensor::declare({c.router.experts})) {
   for (int64_t e = 0; e < c.router.experts; ++e) {
     gate_.push_back(Tensor::declare({c.inner, c.hidden}));
     up_.push_back(Tensor::declare({c.inner, c.hidden}));
@@ -33,16 +35,18 @@ MoeFfn::MoeFfn(const MoeConfig& c)
 }
 
 Tensor MoeFfn::forward(Context& ctx, const Tensor& x, const Batch& batch) {
-  const Tensor routed = ops::moe_ffn(ctx, x, router_, config_.has_bias ? bias_ : Tensor{}, {gate_, up_, down_},
-                                     batch.offsets, config_.router);
+  const Tensor routed = ops::moe_ffn(ctx, x, router_, config_.has_bias ? bias_ : Tensor{},
+                                     {gate_, up_, down_}, batch.offsets, config_.router);
   return shared_ ? ops::add(ctx, routed, shared_->forward(ctx, x, batch)) : routed;
 }
 
 void MoeFfn::visit(ParamVisitor& v, const std::string& name) {
   const ops::RouterOptions& r = config_.router;
   v.parameter(name + ".gate.weight", router_, {Role::router, 1, config_.mtp});
-  if (config_.has_bias) v.parameter(name + ".gate.e_score_correction_bias", bias_, {Role::buffer, 1, config_.mtp});
-  const ParameterInfo info{Role::expert, static_cast<double>(r.top_k) / static_cast<double>(r.experts), config_.mtp};
+  if (config_.has_bias)
+    v.parameter(name + ".gate.e_score_correction_bias", bias_, {Role::buffer, 1, config_.mtp});
+  const ParameterInfo info{Role::expert, static_cast<double>(r.top_k) / static_cast<double>(r.experts),
+                           config_.mtp};
   for (size_t e = 0; e < gate_.size(); ++e) {
     const std::string expert = name + ".experts." + std::to_string(e);
     v.parameter(expert + ".gate_proj.weight", gate_[e], info);

@@ -1,5 +1,5 @@
-// Modules visit their parameters once, by HF checkpoint name; init, load, save, optimizer groups, counting, quantising
-// and adapters follow from the visit.
+// Modules visit their parameters once, by HF checkpoint name; init, load, save, optimizer groups, counting,
+// quantising and adapters follow from the visit.
 #pragma once
 
 #include <string>
@@ -32,9 +32,7 @@ class ParamVisitor {
   virtual ~ParamVisitor() = default;
   virtual void parameter(const std::string& name, Tensor& value, const ParameterInfo& info) = 0;
   // `name` is stored under `target` (a tied head): not a parameter of its own.
-  virtual void alias(const std::string& name, const std::string& target) {
-    (void)name, (void)target;
-  }
+  virtual void alias(const std::string& name, const std::string& target) { (void)name, (void)target; }
 };
 
 // Calls a function for every parameter: the visitor for one-off uses.
@@ -42,7 +40,9 @@ template <class F>
 class EachParameter : public ParamVisitor {
  public:
   explicit EachParameter(F f) : f_(std::move(f)) {}
-  void parameter(const std::string& name, Tensor& value, const ParameterInfo& info) override { f_(name, value, info); }
+  void parameter(const std::string& name, Tensor& value, const ParameterInfo& info) override {
+    f_(name, value, info);
+  }
 
  private:
   F f_;

@@ -22,7 +22,8 @@ void scale_llama3(std::vector<double>& inverse, const RopeScaling& s, int64_t ma
     if (wavelength > original / s.low_freq_factor) {
       f /= s.factor;
     } else if (wavelength >= original / s.high_freq_factor) {
-      const double smooth = (original / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
+      const double smooth =
+          (original / wavelength - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
       f = (1 - smooth) * f / s.factor + smooth * f;
     }
   }
@@ -78,7 +79,8 @@ void RopeScaling::visit(FieldVisitor& v) {
 
 RopeFrequencies rope_frequencies(int64_t dim, double theta, const std::optional<RopeScaling>& scaling,
                                  int64_t max_positions) {
-  if (dim <= 0 || dim % 2 != 0) fail_usage("the rotated width of a head is {}; expected a positive even number", dim);
+  if (dim <= 0 || dim % 2 != 0)
+    fail_usage("the rotated width of a head is {}; expected a positive even number", dim);
   if (!(theta > 1)) fail_usage("rope_theta = {}; expected a number above 1", theta);
   RopeFrequencies out;
   for (int64_t i = 0; i < dim / 2; ++i) {
@@ -86,7 +88,8 @@ RopeFrequencies rope_frequencies(int64_t dim, double theta, const std::optional<
   }
   const std::string kind = scaling ? scaling->kind() : "";
   if (kind.empty() || kind == "default") return out;
-  if (!(scaling->factor > 0)) fail_usage("rope_scaling.factor = {}; expected a positive number", scaling->factor);
+  if (!(scaling->factor > 0))
+    fail_usage("rope_scaling.factor = {}; expected a positive number", scaling->factor);
   if (kind == "llama3") {
     scale_llama3(out.inverse, *scaling, max_positions);
   } else if (kind == "yarn") {
@@ -108,15 +111,18 @@ double yarn_softmax_factor(const std::optional<RopeScaling>& scaling) {
 
 Tensor RopeTable::table(const Context& ctx, int64_t positions) {
   if (table_ && table_.dim(0) >= positions) return table_;
-  const auto wanted = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(positions, 256))));
+  const auto wanted =
+      static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(positions, 256))));
   const auto half = static_cast<int64_t>(frequencies_.inverse.size());
   Tensor table = Tensor::empty(ctx, {wanted, half, 2});
   if (ctx.dry_run()) return table;
   float* out = table.f32();
   for (int64_t p = 0; p < wanted; ++p) {
     for (int64_t i = 0; i < half; ++i) {
-      // Frequencies and angles are f32 in every reference implementation; rounding them differently shows far out.
-      const float angle = static_cast<float>(p) * static_cast<float>(frequencies_.inverse[static_cast<size_t>(i)]);
+      // Frequencies and angles are f32 in every reference implementation; rounding them differently shows far
+      // out.
+      const float angle =
+          static_cast<float>(p) * static_cast<float>(frequencies_.inverse[static_cast<size_t>(i)]);
       *out++ = static_cast<float>(std::cos(static_cast<double>(angle)) * frequencies_.magnitude);
       *out++ = static_cast<float>(std::sin(static_cast<double>(angle)) * frequencies_.magnitude);
     }

@@ -1,5 +1,5 @@
-// Rotary frequencies: plain (Su et al. 2021), Llama 3.1's and YaRN (Peng et al. 2023) as Hugging Face applies them, and
-// the table of cos and sin that the rope op takes.
+// Rotary frequencies: plain (Su et al. 2021), Llama 3.1's and YaRN (Peng et al. 2023) as Hugging Face applies
+// them, and the table of cos and sin that the rope op takes.
 #pragma once
 
 #include <optional>

@@ -1,5 +1,5 @@
-// How numbers are stored. A format turns whole blocks of values into bytes and back; everything that needs to know a
-// format asks here. Adding one: a file in formats/ and a line in the list of format.cpp.
+// How numbers are stored. A format turns whole blocks of values into bytes and back; everything that needs to
+// know a format asks here. Adding one: a file in formats/ and a line in the list of format.cpp.
 #pragma once
 
 #include <cstddef>

@@ -15,11 +15,14 @@ int64_t count(const Shape& shape) {
   return n;
 }
 
-std::string to_string(const Shape& shape) { return fmt::format("({})", fmt::join(shape, ", ")); }
+std::string to_string(const Shape& shape) {
+  return fmt::format("({})", fmt::join(shape, ", "));
+}
 
 Tensor Tensor::declare(Shape shape, const Format& format) {
   for (const int64_t d : shape) CHECK(d >= 0, "shape {}", to_string(shape));
-  CHECK(!shape.empty() && shape.back() % format.block == 0, "shape {} in blocks of {}", to_string(shape), format.block);
+  CHECK(!shape.empty() && shape.back() % format.block == 0, "shape {} in blocks of {}", to_string(shape),
+        format.block);
   Tensor t;
   t.shape_ = std::move(shape);
   t.format_ = &format;
@@ -40,12 +43,14 @@ Tensor Tensor::zeros(const Context& ctx, Shape shape) {
 
 Tensor Tensor::from(const Context& ctx, Shape shape, std::span<const float> values) {
   Tensor t = empty(ctx, std::move(shape));
-  CHECK(static_cast<size_t>(t.size()) == values.size(), "{} values for shape {}", values.size(), to_string(t.shape_));
+  CHECK(static_cast<size_t>(t.size()) == values.size(), "{} values for shape {}", values.size(),
+        to_string(t.shape_));
   if (!ctx.dry_run()) std::copy(values.begin(), values.end(), t.f32());
   return t;
 }
 
-Tensor Tensor::alias(Shape shape, const Format& format, const std::byte* data, std::shared_ptr<const void> owner) {
+Tensor Tensor::alias(Shape shape, const Format& format, const std::byte* data,
+                     std::shared_ptr<const void> owner) {
   Tensor t = declare(std::move(shape), format);
   // Mapped files are read-only; nothing writes to a tensor that it did not allocate.
   t.data_ = std::shared_ptr<std::byte>(const_cast<std::byte*>(data), [owner](std::byte*) {});
@@ -57,7 +62,9 @@ float* Tensor::f32() {
   return reinterpret_cast<float*>(data_.get());
 }
 
-const float* Tensor::f32() const { return const_cast<Tensor*>(this)->f32(); }
+const float* Tensor::f32() const {
+  return const_cast<Tensor*>(this)->f32();
+}
 
 Tensor Tensor::reshaped(Shape shape) const {
   CHECK(count(shape) == size(), "{} as {}", to_string(shape_), to_string(shape));

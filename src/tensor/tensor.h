@@ -1,6 +1,6 @@
-// A tensor: a shape, a format, shared storage, and, where gradients flow, a slot for its gradient. Always contiguous,
-// last dimension fastest. Copies share storage. A tensor may be declared (shape known, no storage yet): that is how a
-// 671 B parameter model is counted without being held.
+// A tensor: a shape, a format, shared storage, and, where gradients flow, a slot for its gradient. Always
+// contiguous, last dimension fastest. Copies share storage. A tensor may be declared (shape known, no storage
+// yet): that is how a 671 B parameter model is counted without being held.
 #pragma once
 
 #include <initializer_list>
@@ -15,11 +15,11 @@
 namespace frugal {
 
 using Shape = std::vector<int64_t>;
-int64_t count(const Shape& shape);  // product of the dimensions
+int64_t count(const Shape& shape);          // product of the dimensions
 std::string to_string(const Shape& shape);  // "(2, 3)"
 
-// The gradient of one tensor, f32, same number of values, allocated on first use. Leaves (parameters) keep theirs
-// until zero_grad; others lose it once their producer's backward has run.
+// The gradient of one tensor, f32, same number of values, allocated on first use. Leaves (parameters) keep
+// theirs until zero_grad; others lose it once their producer's backward has run.
 struct GradientSlot {
   std::shared_ptr<std::byte> data;
   int64_t values = 0;
@@ -35,20 +35,23 @@ class Tensor {
   static Tensor zeros(const Context& ctx, Shape shape);
   static Tensor from(const Context& ctx, Shape shape, std::span<const float> values);
   // Memory someone else owns (a mapped file); `owner` keeps it alive.
-  static Tensor alias(Shape shape, const Format& format, const std::byte* data, std::shared_ptr<const void> owner);
+  static Tensor alias(Shape shape, const Format& format, const std::byte* data,
+                      std::shared_ptr<const void> owner);
 
   explicit operator bool() const { return format_ != nullptr; }
   bool allocated() const { return data_ != nullptr; }
   const Shape& shape() const { return shape_; }
-  int64_t dim(int i) const { return shape_.at(static_cast<size_t>(i < 0 ? i + static_cast<int>(shape_.size()) : i)); }
-  int64_t size() const { return count(shape_); }       // values
-  int64_t rows() const { return size() / dim(-1); }    // product of all dimensions but the last
+  int64_t dim(int i) const {
+    return shape_.at(static_cast<size_t>(i < 0 ? i + static_cast<int>(shape_.size()) : i));
+  }
+  int64_t size() const { return count(shape_); }     // values
+  int64_t rows() const { return size() / dim(-1); }  // product of all dimensions but the last
   int64_t cols() const { return dim(-1); }
   const Format& format() const { return *format_; }
   bool is_f32() const { return format_ == &formats::f32; }
   int64_t bytes() const { return format_->bytes(size()); }
 
-  float* f32();              // CHECKs the format
+  float* f32();  // CHECKs the format
   const float* f32() const;
   std::byte* data() { return data_.get(); }
   const std::byte* data() const { return data_.get(); }
@@ -76,8 +79,12 @@ class Tensor {
   float* gradient_sum(const Context& ctx) const;
   const float* gradient() const;  // CHECKs that there is one
   std::span<float> gradient_values() const;
-  void zero_gradient() const { if (slot_) slot_->fresh = true; }
-  void drop_gradient() const { if (slot_ && !slot_->leaf) *slot_ = GradientSlot{nullptr, slot_->values, false, true}; }
+  void zero_gradient() const {
+    if (slot_) slot_->fresh = true;
+  }
+  void drop_gradient() const {
+    if (slot_ && !slot_->leaf) *slot_ = GradientSlot{nullptr, slot_->values, false, true};
+  }
   void share_gradient_of(const Tensor& other) { slot_ = other.slot_; }
 
  private:

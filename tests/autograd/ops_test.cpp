@@ -1,4 +1,5 @@
-// Every op's backward against central differences, and the promises of the tape: recomputation, frozen weights, dry runs.
+// Every op's backward against central differences, and the promises of the tape: recomputation, frozen
+// weights, dry runs.
 #include "autograd/ops.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +22,8 @@ class Ops : public testing::Test {
   Tensor random(Shape shape, uint64_t seed, double std = 1, double mean = 0) {
     return random_tensor(ctx, std::move(shape), seed, std, mean);
   }
-  void expect_good(const Inputs& inputs, const std::function<Inputs(Context&, const Inputs&)>& f, double step = 1e-2) {
+  void expect_good(const Inputs& inputs, const std::function<Inputs(Context&, const Inputs&)>& f,
+                   double step = 1e-2) {
     const GradientCheck check = check_gradients(ctx, inputs, f, step);
     EXPECT_LT(check.worst, 5e-3) << check.where;
   }
@@ -47,8 +49,9 @@ TEST_F(Ops, Embedding) {
 }
 
 TEST_F(Ops, AddRmsNormSwiglu) {
-  expect_good({random({4, 6}, 1), random({4, 6}, 2)},
-              [](Context& c, const Inputs& in) { return Inputs{ops::add(c, in[0], ops::add(c, in[1], in[0]))}; });
+  expect_good({random({4, 6}, 1), random({4, 6}, 2)}, [](Context& c, const Inputs& in) {
+    return Inputs{ops::add(c, in[0], ops::add(c, in[1], in[0]))};
+  });
   expect_good({random({4, 6}, 1), random({6}, 2, 0.2, 1)},
               [](Context& c, const Inputs& in) { return Inputs{ops::rms_norm(c, in[0], in[1], 1e-5f)}; });
   expect_good({random({4, 6}, 1), random({4, 6}, 2)},
@@ -59,7 +62,8 @@ TEST_F(Ops, ColumnsAndRows) {
   const std::vector<int64_t> rows = {2, 0, 2};
   expect_good({random({3, 6}, 1), random({3, 2}, 2)}, [&](Context& c, const Inputs& in) {
     const Tensor a = ops::columns(c, in[0], 0, 4), b = ops::columns(c, in[0], 4, 6);
-    return Inputs{ops::concat_columns(c, ops::concat_columns(c, b, in[1]), a), ops::gather_rows(c, in[0], rows)};
+    return Inputs{ops::concat_columns(c, ops::concat_columns(c, b, in[1]), a),
+                  ops::gather_rows(c, in[0], rows)};
   });
 }
 
@@ -111,17 +115,23 @@ TEST_P(Moe, Gradients) {
   const Tensor bias = random({o.experts}, 99, 0.3);
   const std::vector<int64_t> offsets = {0, 2, 6};
   // A step small enough that no choice of experts flips.
-  expect_good(inputs, [&](Context& c, const Inputs& in) {
-    const std::span<const Tensor> all(in);
-    return Inputs{ops::moe_ffn(c, in[0], in[1], bias, {all.subspan(2, e), all.subspan(2 + e, e), all.subspan(2 + 2 * e)},
-                               offsets, o)};
-  }, 2e-3);
+  expect_good(
+      inputs,
+      [&](Context& c, const Inputs& in) {
+        const std::span<const Tensor> all(in);
+        return Inputs{ops::moe_ffn(c, in[0], in[1], bias,
+                                   {all.subspan(2, e), all.subspan(2 + e, e), all.subspan(2 + 2 * e)},
+                                   offsets, o)};
+      },
+      2e-3);
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Routers, Moe,
     testing::Values(MoeCase{"sigmoid", {.experts = 4, .top_k = 2, .scale = 2.5f}},
-                    MoeCase{"softmax", {.experts = 4, .top_k = 2, .score = ops::RouterScore::softmax, .normalise = false}},
+                    MoeCase{
+                        "softmax",
+                        {.experts = 4, .top_k = 2, .score = ops::RouterScore::softmax, .normalise = false}},
                     MoeCase{"groups", {.experts = 8, .top_k = 3, .groups = 4, .top_groups = 2}}),
     [](const auto& test) { return test.param.name; });
 
@@ -143,8 +153,10 @@ TEST_F(Ops, RoutingBreaksTiesByTheLowestIndexAndCountsOnce) {
   Tensor bias = Tensor::from(ctx, {4}, std::vector<float>{0, 0, 9, 8});
   const Tensor y = ops::moe_ffn(ctx, x, router, bias, {gate, up, down}, offsets, options);
   EXPECT_EQ(aux.counts().at(7), (std::vector<int64_t>{5, 5, 5, 5}));
-  const Tensor one = ops::linear(ctx, ops::swiglu(ctx, ops::linear(ctx, x, gate[2]), ops::linear(ctx, x, up[2])), down[2]);
-  const Tensor two = ops::linear(ctx, ops::swiglu(ctx, ops::linear(ctx, x, gate[3]), ops::linear(ctx, x, up[3])), down[3]);
+  const Tensor one =
+      ops::linear(ctx, ops::swiglu(ctx, ops::linear(ctx, x, gate[2]), ops::linear(ctx, x, up[2])), down[2]);
+  const Tensor two =
+      ops::linear(ctx, ops::swiglu(ctx, ops::linear(ctx, x, gate[3]), ops::linear(ctx, x, up[3])), down[3]);
   for (int64_t i = 0; i < y.size(); ++i) EXPECT_NEAR(y.f32()[i], 0.5f * (one.f32()[i] + two.f32()[i]), 1e-5);
 }
 
@@ -158,7 +170,8 @@ TEST_F(Ops, CrossEntropyGradientsAndIgnoredRows) {
   };
   Tape tape;
   ctx.tape = &tape;
-  Tensor h = Tensor::from(ctx, hidden.shape(), hidden.values()), w = Tensor::from(ctx, head.shape(), head.values());
+  Tensor h = Tensor::from(ctx, hidden.shape(), hidden.values()),
+         w = Tensor::from(ctx, head.shape(), head.values());
   h.require_gradient(true);
   w.require_gradient(true);
   loss(h, w);
@@ -169,7 +182,8 @@ TEST_F(Ops, CrossEntropyGradientsAndIgnoredRows) {
     for (int64_t i = 0; i < leaf.size(); ++i) {
       double side[2];
       for (const int k : {0, 1}) {
-        Tensor a = Tensor::from(ctx, hidden.shape(), hidden.values()), b = Tensor::from(ctx, head.shape(), head.values());
+        Tensor a = Tensor::from(ctx, hidden.shape(), hidden.values()),
+               b = Tensor::from(ctx, head.shape(), head.values());
         (of_head ? b : a).f32()[i] += k == 0 ? 1e-2f : -1e-2f;
         side[k] = loss(a, b);
       }

@@ -31,7 +31,8 @@ struct Outer {
 
 TEST(Fields, RoundTripThroughJson) {
   Outer outer;
-  read_fields(outer, parse_json(R"({"layers": 3e0, "rank": 7, "files": "a", "budget": {"minutes": 1.5}})", "t"), "t");
+  read_fields(
+      outer, parse_json(R"({"layers": 3e0, "rank": 7, "files": "a", "budget": {"minutes": 1.5}})", "t"), "t");
   EXPECT_EQ(outer.layers, 3);
   EXPECT_EQ(outer.rank, 7);
   EXPECT_EQ(outer.files, std::vector<std::string>{"a"});
@@ -58,7 +59,8 @@ TEST(Json, HostileNestingIsAnError) {
 }
 
 TEST(Rng, PhiloxKnownAnswers) {  // Random123's kat_vectors for philox4x32-10
-  EXPECT_EQ(philox({0, 0}, {0, 0, 0, 0}), (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox({0, 0}, {0, 0, 0, 0}),
+            (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
   EXPECT_EQ(philox({~0u, ~0u}, {~0u, ~0u, ~0u, ~0u}),
             (std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
 }
@@ -98,7 +100,11 @@ TEST(ThreadPool, CoversEveryItemOnceAtAnySize) {
 
 TEST(ThreadPool, ExceptionsReachTheCallerAndNestedCallsRun) {
   ThreadPool pool(4);
-  EXPECT_THROW(pool.parallel_for(100, 1, [](int64_t b, int64_t, int) { if (b == 50) fail("no"); }), Error);
+  EXPECT_THROW(pool.parallel_for(100, 1,
+                                 [](int64_t b, int64_t, int) {
+                                   if (b == 50) fail("no");
+                                 }),
+               Error);
   std::atomic<int> count{0};
   pool.parallel_for(8, 1, [&](int64_t, int64_t, int) {
     pool.parallel_for(10, 3, [&](int64_t b, int64_t e, int) { count += static_cast<int>(e - b); });
@@ -113,7 +119,10 @@ TEST(Files, AtomicWriteLeavesNothingBehindOnFailure) {
   fs::remove_all(dir);
   make_directories(dir);
   write_file_atomically(dir / "a", "one");
-  { AtomicFile file(dir / "a"); file.write("two"); }  // never committed
+  {
+    AtomicFile file(dir / "a");
+    file.write("two");
+  }  // never committed
   EXPECT_EQ(read_file(dir / "a"), "one");
   EXPECT_EQ(std::distance(fs::directory_iterator(dir), fs::directory_iterator()), 1);
   EXPECT_EQ(MappedFile(dir / "a").text(), "one");

@@ -14,7 +14,9 @@
 
 namespace frugal {
 
-inline fs::path golden_path(const std::string& name) { return fs::path(FRUGAL_SOURCE_DIR) / "tests/golden" / name; }
+inline fs::path golden_path(const std::string& name) {
+  return fs::path(FRUGAL_SOURCE_DIR) / "tests/golden" / name;
+}
 
 inline std::vector<float> floats(const SafetensorsFile& file, const std::string& name) {
   const SafetensorsEntry* entry = file.find(name);

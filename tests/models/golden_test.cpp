@@ -32,7 +32,8 @@ TEST_P(Golden, LogitsLossAndGradients) {
   const Batch batch = ids.batch();
   {
     const Hidden hidden = model->forward(ctx, batch, nullptr);
-    EXPECT_LT(relative_error(logits(ctx, *model, hidden.normed).values(), floats(golden, "logits")), kLogitTolerance);
+    EXPECT_LT(relative_error(logits(ctx, *model, hidden.normed).values(), floats(golden, "logits")),
+              kLogitTolerance);
   }
   make_trainable(*model);
   Tape tape;
@@ -108,8 +109,10 @@ TEST_P(Golden, CachedEqualsUncached) {
     const Tensor out = logits(ctx, *model, model->forward(ctx, batch, &cache).normed);
     for (int64_t r = 0; r < ids.rows; ++r) {
       const auto rows = static_cast<size_t>(end - at);
-      const std::span<const float> got = out.values().subspan(static_cast<size_t>(r) * rows * vocab, rows * vocab);
-      const std::span<const float> want(wanted.data() + static_cast<size_t>(r * ids.length + at) * vocab, rows * vocab);
+      const std::span<const float> got =
+          out.values().subspan(static_cast<size_t>(r) * rows * vocab, rows * vocab);
+      const std::span<const float> want(wanted.data() + static_cast<size_t>(r * ids.length + at) * vocab,
+                                        rows * vocab);
       EXPECT_LT(relative_error(got, want), kLogitTolerance) << "row " << r << " from " << at;
     }
     at = end;
@@ -145,7 +148,8 @@ TEST_P(BalanceGolden, LossAndGradients) {
   ctx.aux = &aux;
   const Batch batch = ids.batch();
   const auto rows = static_cast<float>(ids.rows * (ids.length - 1));
-  ops::cross_entropy(ctx, model->forward(ctx, batch, nullptr).normed, model->head(), ids.shifted(1, -1), 1 / rows);
+  ops::cross_entropy(ctx, model->forward(ctx, batch, nullptr).normed, model->head(), ids.shifted(1, -1),
+                     1 / rows);
   EXPECT_NEAR(aux.balance_loss(), floats(golden, "loss.balance")[0], 1e-5);
   tape.backward(ctx);
   expect_gradients(*model, golden);

@@ -1,6 +1,6 @@
 // Counts of the published models, presets, bad configs, initialisation.
-#include "models/golden.h"
 #include "core/error.h"
+#include "models/golden.h"
 
 namespace frugal {
 namespace {
@@ -56,15 +56,18 @@ TEST(Config, ImpossibleDimensionsAreOneClearError) {
   };
   EXPECT_EQ(message("nano", "num_experts_per_tok", 9),
             "config of deepseek_v3: num_experts_per_tok = 9 is more than n_routed_experts = 8");
-  EXPECT_EQ(message("nano", "n_group", 3), "config of deepseek_v3: n_group = 3 does not divide n_routed_experts = 8");
-  EXPECT_EQ(message("nano", "hidden_size", -4), "config of deepseek_v3: hidden_size = -4; expected at least 1");
+  EXPECT_EQ(message("nano", "n_group", 3),
+            "config of deepseek_v3: n_group = 3 does not divide n_routed_experts = 8");
+  EXPECT_EQ(message("nano", "hidden_size", -4),
+            "config of deepseek_v3: hidden_size = -4; expected at least 1");
   EXPECT_EQ(message("nano", "qk_rope_head_dim", 7),
             "the rotated width of a head is 7; expected a positive even number");
   EXPECT_EQ(message("dense-nano", "num_key_value_heads", 3),
             "config of llama: num_key_value_heads = 3 does not divide num_attention_heads = 4");
   EXPECT_EQ(message("nano", "model_type", "gptx"),
             "config.json: model_type 'gptx' is not supported; supported: deepseek_v3, deepseek_v2, llama");
-  EXPECT_NE(message("nano", "rope_scaling", Json{{"type", "ntk"}}).find("unknown rope_type 'ntk'"), std::string::npos);
+  EXPECT_NE(message("nano", "rope_scaling", Json{{"type", "ntk"}}).find("unknown rope_type 'ntk'"),
+            std::string::npos);
 }
 
 TEST(Initialise, IsTheSameForAnyNumberOfThreads) {
@@ -76,7 +79,8 @@ TEST(Initialise, IsTheSameForAnyNumberOfThreads) {
     initialise(ctx, *model, 7);
     double square = 0;
     EachParameter each([&](const std::string& name, Tensor& value, const ParameterInfo& info) {
-      if (name == "model.embed_tokens.weight") first[threads / 2].assign(value.f32(), value.f32() + value.size());
+      if (name == "model.embed_tokens.weight")
+        first[threads / 2].assign(value.f32(), value.f32() + value.size());
       const bool flat = info.role == Role::norm || info.role == Role::buffer;
       EXPECT_TRUE(!flat || value.f32()[0] == (info.role == Role::norm ? 1.0f : 0.0f)) << name;
     });

@@ -70,12 +70,12 @@ TEST(Formats, SixteenBitRoundsToNearestEven) {
     format.decode(bytes, &x, 1);
     return x;
   };
-  EXPECT_EQ(through(formats::bf16, 1.00390625f), 1.0f);         // halfway, to even
-  EXPECT_EQ(through(formats::bf16, 1.01171875f), 1.015625f);    // halfway, to even, upwards
+  EXPECT_EQ(through(formats::bf16, 1.00390625f), 1.0f);       // halfway, to even
+  EXPECT_EQ(through(formats::bf16, 1.01171875f), 1.015625f);  // halfway, to even, upwards
   EXPECT_TRUE(std::isnan(through(formats::bf16, std::numeric_limits<float>::quiet_NaN())));
   EXPECT_EQ(through(formats::f16, 65504.0f), 65504.0f);
   EXPECT_TRUE(std::isinf(through(formats::f16, 65520.0f)));
-  EXPECT_EQ(through(formats::f16, 0x1p-24f), 0x1p-24f);         // the smallest subnormal
+  EXPECT_EQ(through(formats::f16, 0x1p-24f), 0x1p-24f);  // the smallest subnormal
   EXPECT_EQ(through(formats::f16, 0x1.8p-24f), 0x1p-23f);
   EXPECT_EQ(through(formats::f16, -0.333251953125f), -0.333251953125f);
   for (uint32_t half = 0; half < 65536; ++half) {  // every f16 survives

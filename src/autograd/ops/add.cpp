@@ -23,10 +23,11 @@ Tensor add(Context& ctx, const Tensor& a, const Tensor& b) {
   if (!ctx.dry_run()) kernels::add(ctx.pool, ctx.kernels, a.size(), a.f32(), b.f32(), y.f32());
   if (recording(ctx, a, b)) {
     y.require_gradient(false);
-    ctx.tape->record(y, [a = a.gradient_handle(), b = b.gradient_handle(), y = y.gradient_handle()](const Context& c) {
-      pass_on(c, a, y.gradient());
-      pass_on(c, b, y.gradient());
-    });
+    ctx.tape->record(
+        y, [a = a.gradient_handle(), b = b.gradient_handle(), y = y.gradient_handle()](const Context& c) {
+          pass_on(c, a, y.gradient());
+          pass_on(c, b, y.gradient());
+        });
   }
   return y;
 }

@@ -1,5 +1,5 @@
-// Causal attention over ragged sequences (Dao 2022, FlashAttention-2): nothing of size T x T is kept, backward recomputes
-// the probabilities from the saved log-sum-exp.
+// Causal attention over ragged sequences (Dao 2022, FlashAttention-2): nothing of size T x T is kept,
+// backward recomputes the probabilities from the saved log-sum-exp.
 #include "kernels/attention.h"
 
 #include "autograd/ops.h"
@@ -25,13 +25,14 @@ kernels::Attention describe(const Tensor& q, const AttentionOptions& o, const Te
   return a;
 }
 
-std::vector<kernels::AttentionSpan> own_spans(const Tensor& k, const Tensor& v, const std::vector<int64_t>& offsets,
-                                              float* dk, float* dv) {
+std::vector<kernels::AttentionSpan> own_spans(const Tensor& k, const Tensor& v,
+                                              const std::vector<int64_t>& offsets, float* dk, float* dv) {
   std::vector<kernels::AttentionSpan> spans;
   for (size_t s = 0; s + 1 < offsets.size(); ++s) {
     const int64_t begin = offsets[s], end = offsets[s + 1];
     if (begin == end) continue;
-    kernels::AttentionSpan span{begin, end, k.f32() + begin * k.cols(), v.f32() + begin * v.cols(), end - begin};
+    kernels::AttentionSpan span{begin, end, k.f32() + begin * k.cols(), v.f32() + begin * v.cols(),
+                                end - begin};
     if (dk != nullptr) span.dk = dk + begin * k.cols();
     if (dv != nullptr) span.dv = dv + begin * v.cols();
     spans.push_back(span);
@@ -41,9 +42,10 @@ std::vector<kernels::AttentionSpan> own_spans(const Tensor& k, const Tensor& v, 
 
 }  // namespace
 
-Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, std::span<const int64_t> offsets,
-                 const AttentionOptions& o, const Tensor& sinks) {
-  CHECK(q.cols() == o.heads * o.qk_dim && k.cols() == o.kv_heads * o.qk_dim && v.cols() == o.kv_heads * o.v_dim);
+Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
+                 std::span<const int64_t> offsets, const AttentionOptions& o, const Tensor& sinks) {
+  CHECK(q.cols() == o.heads * o.qk_dim && k.cols() == o.kv_heads * o.qk_dim &&
+        v.cols() == o.kv_heads * o.v_dim);
   CHECK(k.rows() == q.rows() && v.rows() == q.rows() && offsets.back() == q.rows());
   CHECK(o.kv_format == &formats::f32);
   const std::vector<int64_t> bounds(offsets.begin(), offsets.end());
@@ -66,8 +68,8 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
       kernels::Attention a = describe(q, o, sinks);
       const auto spans = own_spans(k, v, bounds, dk, dv);
       a.spans = spans;
-      kernels::attention_backward(c.pool, c.kernels, a, y.f32(), y.cols(), y.gradient(), y.cols(), lse.f32(), dq,
-                                  q.cols(), dsinks);
+      kernels::attention_backward(c.pool, c.kernels, a, y.f32(), y.cols(), y.gradient(), y.cols(), lse.f32(),
+                                  dq, q.cols(), dsinks);
     });
   }
   return y;

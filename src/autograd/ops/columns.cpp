@@ -12,16 +12,19 @@ struct Block {  // columns of a row-major array
   int64_t row, begin;
 };
 
-void copy_columns(const Context& ctx, int64_t rows, int64_t width, const float* from, Block f, float* to, Block t) {
+void copy_columns(const Context& ctx, int64_t rows, int64_t width, const float* from, Block f, float* to,
+                  Block t) {
   if (ctx.dry_run()) return;
   ctx.pool.parallel_for(rows, 64, [&](int64_t first, int64_t last, int) {
     for (int64_t r = first; r < last; ++r) {
-      std::memcpy(to + r * t.row + t.begin, from + r * f.row + f.begin, static_cast<size_t>(width) * sizeof(float));
+      std::memcpy(to + r * t.row + t.begin, from + r * f.row + f.begin,
+                  static_cast<size_t>(width) * sizeof(float));
     }
   });
 }
 
-void add_columns(const Context& ctx, int64_t rows, int64_t width, const float* from, Block f, float* to, Block t) {
+void add_columns(const Context& ctx, int64_t rows, int64_t width, const float* from, Block f, float* to,
+                 Block t) {
   if (ctx.dry_run()) return;
   ctx.pool.parallel_for(rows, 64, [&](int64_t first, int64_t last, int) {
     for (int64_t r = first; r < last; ++r) {
@@ -57,13 +60,15 @@ Tensor concat_columns(Context& ctx, const Tensor& a, const Tensor& b) {
   copy_columns(ctx, rows, wb, b.f32(), {wb, 0}, y.f32(), {wa + wb, wa});
   if (recording(ctx, a, b)) {
     y.require_gradient(false);
-    ctx.tape->record(y, [a = a.gradient_handle(), b = b.gradient_handle(), y = y.gradient_handle()](const Context& c) {
-      const int64_t width = y.cols(), left = a.cols();
-      if (a.needs_gradient()) add_columns(c, y.rows(), left, y.gradient(), {width, 0}, a.gradient_sum(c), {left, 0});
-      if (b.needs_gradient()) {
-        add_columns(c, y.rows(), b.cols(), y.gradient(), {width, left}, b.gradient_sum(c), {b.cols(), 0});
-      }
-    });
+    ctx.tape->record(
+        y, [a = a.gradient_handle(), b = b.gradient_handle(), y = y.gradient_handle()](const Context& c) {
+          const int64_t width = y.cols(), left = a.cols();
+          if (a.needs_gradient())
+            add_columns(c, y.rows(), left, y.gradient(), {width, 0}, a.gradient_sum(c), {left, 0});
+          if (b.needs_gradient()) {
+            add_columns(c, y.rows(), b.cols(), y.gradient(), {width, left}, b.gradient_sum(c), {b.cols(), 0});
+          }
+        });
   }
   return y;
 }
@@ -76,18 +81,24 @@ Tensor gather_rows(Context& ctx, const Tensor& x, std::span<const int64_t> indic
   }
   Tensor y = Tensor::empty(ctx, {static_cast<int64_t>(index.size()), x.cols()});
   if (!ctx.dry_run()) {
-    kernels::gather_rows(ctx.pool, ctx.kernels,
-                         {.rows = y.rows(), .dim = y.cols(), .x = x.f32(), .index = index.data(), .out = y.f32()});
+    kernels::gather_rows(
+        ctx.pool, ctx.kernels,
+        {.rows = y.rows(), .dim = y.cols(), .x = x.f32(), .index = index.data(), .out = y.f32()});
   }
   if (recording(ctx, x)) {
     y.require_gradient(false);
-    ctx.tape->record(y, [x = x.gradient_handle(), y = y.gradient_handle(), index = std::move(index)](const Context& c) {
-      float* dx = x.gradient_sum(c);
-      if (c.dry_run()) return;
-      kernels::scatter_add_rows(c.pool, c.kernels,
-                                {.rows = y.rows(), .dim = y.cols(), .x = y.gradient(), .index = index.data(), .out = dx,
-                                 .out_rows = x.rows()});
-    });
+    ctx.tape->record(
+        y, [x = x.gradient_handle(), y = y.gradient_handle(), index = std::move(index)](const Context& c) {
+          float* dx = x.gradient_sum(c);
+          if (c.dry_run()) return;
+          kernels::scatter_add_rows(c.pool, c.kernels,
+                                    {.rows = y.rows(),
+                                     .dim = y.cols(),
+                                     .x = y.gradient(),
+                                     .index = index.data(),
+                                     .out = dx,
+                                     .out_rows = x.rows()});
+        });
   }
   return y;
 }

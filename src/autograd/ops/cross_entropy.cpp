@@ -1,5 +1,5 @@
-// Head and softmax cross-entropy in one pass over chunks of rows: the logits of a chunk become its gradient in place and
-// feed dX and dW at once, so logits of the whole batch never exist.
+// Head and softmax cross-entropy in one pass over chunks of rows: the logits of a chunk become its gradient
+// in place and feed dX and dW at once, so logits of the whole batch never exist.
 #include "autograd/ops.h"
 #include "autograd/ops/matmul.h"
 #include "core/error.h"
@@ -16,12 +16,13 @@ struct Chunk {
   int64_t begin, rows;
 };
 
-void chunk_gradients(const Context& ctx, const Tensor& hidden, const Tensor& head, const float* dlogits, Chunk chunk,
-                     float* dx, bool first) {
+void chunk_gradients(const Context& ctx, const Tensor& hidden, const Tensor& head, const float* dlogits,
+                     Chunk chunk, float* dx, bool first) {
   const int64_t width = hidden.cols();
   const WeightView view = view_weight(head);
   if (dx != nullptr) {
-    const auto problem = input_gradient_problem(dlogits, head, view, chunk.rows, {dx + chunk.begin * width, !first});
+    const auto problem =
+        input_gradient_problem(dlogits, head, view, chunk.rows, {dx + chunk.begin * width, !first});
     kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
   }
   if (head.needs_gradient()) {
@@ -68,8 +69,12 @@ CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tenso
     const Chunk chunk{begin, std::min(step, rows - begin)};
     multiply(ctx, hidden.f32() + begin * hidden.cols(), chunk.rows, head, logits.f32());
     kernels::cross_entropy_rows(ctx.pool, ctx.kernels,
-                                {.rows = chunk.rows, .vocab = vocab, .logits = logits.f32(),
-                                 .targets = targets.data() + begin, .gradient = gradients, .scale = scale,
+                                {.rows = chunk.rows,
+                                 .vocab = vocab,
+                                 .logits = logits.f32(),
+                                 .targets = targets.data() + begin,
+                                 .gradient = gradients,
+                                 .scale = scale,
                                  .losses = losses.data() + begin});
     if (gradients) chunk_gradients(ctx, hidden, head, logits.f32(), chunk, dx.data, !dx.accumulate);
   }

@@ -7,22 +7,28 @@ namespace frugal::ops {
 
 Tensor embedding(Context& ctx, std::span<const int32_t> tokens, const Tensor& table) {
   const int64_t rows = static_cast<int64_t>(tokens.size()), width = table.cols();
-  for (const int32_t token : tokens) CHECK(token >= 0 && token < table.dim(0), "token {} of {}", token, table.dim(0));
+  for (const int32_t token : tokens)
+    CHECK(token >= 0 && token < table.dim(0), "token {} of {}", token, table.dim(0));
   Tensor y = Tensor::empty(ctx, {rows, width});
   if (!ctx.dry_run()) {
     const Format& format = table.format();
     for (int64_t r = 0; r < rows; ++r) {
-      format.decode(table.data() + format.bytes(int64_t{tokens[static_cast<size_t>(r)]} * width), y.f32() + r * width,
-                    width);
+      format.decode(table.data() + format.bytes(int64_t{tokens[static_cast<size_t>(r)]} * width),
+                    y.f32() + r * width, width);
     }
   }
   if (recording(ctx, table)) {
     y.require_gradient(false);
-    ctx.tape->record(y, [y = y.gradient_handle(), table = table.gradient_handle(), ids = std::vector<int32_t>(tokens.begin(), tokens.end())](const Context& c) {
+    ctx.tape->record(y, [y = y.gradient_handle(), table = table.gradient_handle(),
+                         ids = std::vector<int32_t>(tokens.begin(), tokens.end())](const Context& c) {
       float* sum = table.gradient_sum(c);
       if (c.dry_run()) return;
       kernels::scatter_add_rows(c.pool, c.kernels,
-                                {.rows = y.rows(), .dim = y.cols(), .x = y.gradient(), .index = ids.data(), .out = sum,
+                                {.rows = y.rows(),
+                                 .dim = y.cols(),
+                                 .x = y.gradient(),
+                                 .index = ids.data(),
+                                 .out = sum,
                                  .out_rows = table.dim(0)});
     });
   }

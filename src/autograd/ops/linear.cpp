@@ -1,5 +1,6 @@
-// y = x W^T + b. With a tape the packed GEMM does forward and backward; without one the dot form streams the weight as
-// it is stored, whatever the number of rows, so that decoding one token or verifying eight gives the same bits.
+// y = x W^T + b. With a tape the packed GEMM does forward and backward; without one the dot form streams the
+// weight as it is stored, whatever the number of rows, so that decoding one token or verifying eight gives
+// the same bits.
 #include "autograd/ops.h"
 #include "autograd/ops/matmul.h"
 #include "core/error.h"
@@ -19,7 +20,8 @@ void add_bias(const Context& ctx, Tensor& y, const Tensor& bias) {
   });
 }
 
-void linear_backward(const Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y) {
+void linear_backward(const Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     const Tensor& y) {
   if (x.needs_gradient()) {
     const auto dx = x.gradient_target(ctx);
     if (!ctx.dry_run()) multiply_input_gradient(ctx, y.gradient(), weight, x.rows(), dx);
@@ -46,7 +48,9 @@ Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor&
   }
   if (recording(ctx, x, weight, bias)) {
     y.require_gradient(false);
-    ctx.tape->record(y, [x, weight, bias, y = y.gradient_handle()](const Context& c) { linear_backward(c, x, weight, bias, y); });
+    ctx.tape->record(y, [x, weight, bias, y = y.gradient_handle()](const Context& c) {
+      linear_backward(c, x, weight, bias, y);
+    });
   }
   return y;
 }

@@ -16,24 +16,58 @@ WeightView view_weight(const Tensor& weight) {
   return view;
 }
 
-kernels::Gemm forward_problem(const float* x, int64_t rows, const Tensor& weight, const WeightView& view, float* y) {
+kernels::Gemm forward_problem(const float* x, int64_t rows, const Tensor& weight, const WeightView& view,
+                              float* y) {
   const int64_t out = weight.dim(0), in = weight.cols();
-  return {.m = rows, .n = out, .k = in, .a = x, .a_row = in, .a_col = 1, .b = view.data, .b_type = view.type,
-          .b_row = 1, .b_col = in, .c = y, .c_row = out, .accumulate = false};
+  return {.m = rows,
+          .n = out,
+          .k = in,
+          .a = x,
+          .a_row = in,
+          .a_col = 1,
+          .b = view.data,
+          .b_type = view.type,
+          .b_row = 1,
+          .b_col = in,
+          .c = y,
+          .c_row = out,
+          .accumulate = false};
 }
 
-kernels::Gemm input_gradient_problem(const float* dy, const Tensor& weight, const WeightView& view, int64_t rows,
-                                     Tensor::GradientTarget dx) {
+kernels::Gemm input_gradient_problem(const float* dy, const Tensor& weight, const WeightView& view,
+                                     int64_t rows, Tensor::GradientTarget dx) {
   const int64_t out = weight.dim(0), in = weight.cols();
-  return {.m = rows, .n = in, .k = out, .a = dy, .a_row = out, .a_col = 1, .b = view.data, .b_type = view.type,
-          .b_row = in, .b_col = 1, .c = dx.data, .c_row = in, .accumulate = dx.accumulate};
+  return {.m = rows,
+          .n = in,
+          .k = out,
+          .a = dy,
+          .a_row = out,
+          .a_col = 1,
+          .b = view.data,
+          .b_type = view.type,
+          .b_row = in,
+          .b_col = 1,
+          .c = dx.data,
+          .c_row = in,
+          .accumulate = dx.accumulate};
 }
 
 kernels::Gemm weight_gradient_problem(const float* dy, const float* x, int64_t rows, const Tensor& weight,
                                       Tensor::GradientTarget dw) {
   const int64_t out = weight.dim(0), in = weight.cols();
-  return {.m = out, .n = in, .k = rows, .a = dy, .a_row = 1, .a_col = out, .b = x, .b_type = kernels::Element::f32,
-          .b_row = in, .b_col = 1, .c = dw.data, .c_row = in, .accumulate = dw.accumulate};
+  return {.m = out,
+          .n = in,
+          .k = rows,
+          .a = dy,
+          .a_row = 1,
+          .a_col = out,
+          .b = x,
+          .b_type = kernels::Element::f32,
+          .b_row = in,
+          .b_col = 1,
+          .c = dw.data,
+          .c_row = in,
+          .accumulate = dw.accumulate};
 }
 
 void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y) {
@@ -49,8 +83,8 @@ void multiply_input_gradient(const Context& ctx, const float* dy, const Tensor& 
   kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
 }
 
-void multiply_weight_gradient(const Context& ctx, const float* dy, const float* x, int64_t rows, const Tensor& weight,
-                              Tensor::GradientTarget dw) {
+void multiply_weight_gradient(const Context& ctx, const float* dy, const float* x, int64_t rows,
+                              const Tensor& weight, Tensor::GradientTarget dw) {
   const kernels::Gemm problem = weight_gradient_problem(dy, x, rows, weight, dw);
   kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
 }

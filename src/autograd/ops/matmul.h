@@ -25,13 +25,14 @@ void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& we
 void multiply_input_gradient(const Context& ctx, const float* dy, const Tensor& weight, int64_t rows,
                              Tensor::GradientTarget dx);
 // dW (out, in) (+)= dy^T x.
-void multiply_weight_gradient(const Context& ctx, const float* dy, const float* x, int64_t rows, const Tensor& weight,
-                              Tensor::GradientTarget dw);
+void multiply_weight_gradient(const Context& ctx, const float* dy, const float* x, int64_t rows,
+                              const Tensor& weight, Tensor::GradientTarget dw);
 
 // The three products as GEMM problems, for grouping.
-kernels::Gemm forward_problem(const float* x, int64_t rows, const Tensor& weight, const WeightView& view, float* y);
-kernels::Gemm input_gradient_problem(const float* dy, const Tensor& weight, const WeightView& view, int64_t rows,
-                                     Tensor::GradientTarget dx);
+kernels::Gemm forward_problem(const float* x, int64_t rows, const Tensor& weight, const WeightView& view,
+                              float* y);
+kernels::Gemm input_gradient_problem(const float* dy, const Tensor& weight, const WeightView& view,
+                                     int64_t rows, Tensor::GradientTarget dx);
 kernels::Gemm weight_gradient_problem(const float* dy, const float* x, int64_t rows, const Tensor& weight,
                                       Tensor::GradientTarget dw);
 

@@ -1,6 +1,6 @@
-// Multi-head latent attention (DeepSeek-V2 report §2.1). Decompressed for prompt and training rows: keys and values are
-// written out per head. Absorbed for generated rows: W_UK is folded into the query and W_UV into the output, so that
-// attention streams one latent row per key instead of H of them.
+// Multi-head latent attention (DeepSeek-V2 report §2.1). Decompressed for prompt and training rows: keys and
+// values are written out per head. Absorbed for generated rows: W_UK is folded into the query and W_UV into
+// the output, so that attention streams one latent row per key instead of H of them.
 #include <cstring>
 
 #include "autograd/ops.h"
@@ -12,7 +12,9 @@ namespace {
 
 constexpr int64_t kGrain = 32;
 
-size_t float_bytes(int64_t n) { return static_cast<size_t>(n) * sizeof(float); }
+size_t float_bytes(int64_t n) {
+  return static_cast<size_t>(n) * sizeof(float);
+}
 
 void expand(const Context& ctx, const Tensor& kv, const Tensor& k_pe, const MlaDims& d, KeysValues& out) {
   const int64_t qk = d.nope + d.rope, in = d.nope + d.v;
@@ -29,10 +31,10 @@ void expand(const Context& ctx, const Tensor& kv, const Tensor& k_pe, const MlaD
   });
 }
 
-// dkv (rows, H, nope + v) and dk_pe (rows, rope), heads summed in order. Both gradients are fresh: kv and k_pe feed this
-// op alone.
-void expand_backward(const Context& ctx, const MlaDims& d, int64_t rows, const float* dkeys, const float* dvalues,
-                     float* dkv, float* dk_pe) {
+// dkv (rows, H, nope + v) and dk_pe (rows, rope), heads summed in order. Both gradients are fresh: kv and
+// k_pe feed this op alone.
+void expand_backward(const Context& ctx, const MlaDims& d, int64_t rows, const float* dkeys,
+                     const float* dvalues, float* dkv, float* dk_pe) {
   const int64_t qk = d.nope + d.rope, in = d.nope + d.v;
   ctx.pool.parallel_for(rows, kGrain, [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; ++r) {
@@ -50,15 +52,26 @@ void expand_backward(const Context& ctx, const MlaDims& d, int64_t rows, const f
 }
 
 // One GEMM per head: rows of q_nope (R, nope) times W_UK (nope, rank) into q_absorbed (R, H, rank + rope).
-void absorb_queries(const Context& ctx, const Tensor& q, const WeightView& kv_b, const MlaDims& d, Tensor& absorbed) {
+void absorb_queries(const Context& ctx, const Tensor& q, const WeightView& kv_b, const MlaDims& d,
+                    Tensor& absorbed) {
   const int64_t qk = d.nope + d.rope, width = d.rank + d.rope;
   const int64_t element = kv_b.type == kernels::Element::bf16 ? 2 : 4;
   std::vector<kernels::Gemm> problems;
   for (int64_t h = 0; h < d.heads; ++h) {
     const auto* w = static_cast<const std::byte*>(kv_b.data) + h * (d.nope + d.v) * d.rank * element;
-    problems.push_back({.m = q.rows(), .n = d.rank, .k = d.nope, .a = q.f32() + h * qk, .a_row = d.heads * qk,
-                        .a_col = 1, .b = w, .b_type = kv_b.type, .b_row = d.rank, .b_col = 1,
-                        .c = absorbed.f32() + h * width, .c_row = d.heads * width, .accumulate = false});
+    problems.push_back({.m = q.rows(),
+                        .n = d.rank,
+                        .k = d.nope,
+                        .a = q.f32() + h * qk,
+                        .a_row = d.heads * qk,
+                        .a_col = 1,
+                        .b = w,
+                        .b_type = kv_b.type,
+                        .b_row = d.rank,
+                        .b_col = 1,
+                        .c = absorbed.f32() + h * width,
+                        .c_row = d.heads * width,
+                        .accumulate = false});
   }
   kernels::gemm(ctx.pool, ctx.kernels, problems, kernels::Precision::f32);
   for (int64_t i = 0; i < q.rows() * d.heads; ++i) {
@@ -67,14 +80,26 @@ void absorb_queries(const Context& ctx, const Tensor& q, const WeightView& kv_b,
 }
 
 // Latent outputs (R, H, rank) times W_UV^T (rank, v) into (R, H, v).
-void expand_outputs(const Context& ctx, const Tensor& latent, const WeightView& kv_b, const MlaDims& d, Tensor& y) {
+void expand_outputs(const Context& ctx, const Tensor& latent, const WeightView& kv_b, const MlaDims& d,
+                    Tensor& y) {
   const int64_t element = kv_b.type == kernels::Element::bf16 ? 2 : 4;
   std::vector<kernels::Gemm> problems;
   for (int64_t h = 0; h < d.heads; ++h) {
-    const auto* w = static_cast<const std::byte*>(kv_b.data) + (h * (d.nope + d.v) + d.nope) * d.rank * element;
-    problems.push_back({.m = y.rows(), .n = d.v, .k = d.rank, .a = latent.f32() + h * d.rank, .a_row = d.heads * d.rank,
-                        .a_col = 1, .b = w, .b_type = kv_b.type, .b_row = 1, .b_col = d.rank,
-                        .c = y.f32() + h * d.v, .c_row = d.heads * d.v, .accumulate = false});
+    const auto* w =
+        static_cast<const std::byte*>(kv_b.data) + (h * (d.nope + d.v) + d.nope) * d.rank * element;
+    problems.push_back({.m = y.rows(),
+                        .n = d.v,
+                        .k = d.rank,
+                        .a = latent.f32() + h * d.rank,
+                        .a_row = d.heads * d.rank,
+                        .a_col = 1,
+                        .b = w,
+                        .b_type = kv_b.type,
+                        .b_row = 1,
+                        .b_col = d.rank,
+                        .c = y.f32() + h * d.v,
+                        .c_row = d.heads * d.v,
+                        .accumulate = false});
   }
   kernels::gemm(ctx.pool, ctx.kernels, problems, kernels::Precision::f32);
 }
@@ -90,7 +115,8 @@ KeysValues mla_keys_values(Context& ctx, const Tensor& kv, const Tensor& k_pe, c
     out.keys.require_gradient(false);
     out.values.require_gradient(false);
     ctx.tape->record(out.keys, [kv = kv.gradient_handle(), k_pe = k_pe.gradient_handle(), d,
-                                keys = out.keys.gradient_handle(), values = out.values.gradient_handle()](const Context& c) {
+                                keys = out.keys.gradient_handle(),
+                                values = out.values.gradient_handle()](const Context& c) {
       const auto dkv = kv.gradient_target(c), dk_pe = k_pe.gradient_target(c);
       CHECK(!dkv.accumulate && !dk_pe.accumulate, "inputs of mla_keys_values are used twice");
       if (!c.dry_run()) {
@@ -103,7 +129,8 @@ KeysValues mla_keys_values(Context& ctx, const Tensor& kv, const Tensor& k_pe, c
 }
 
 Tensor mla_absorbed(Context& ctx, const Tensor& q, const Tensor& kv_b, std::span<const int64_t> offsets,
-                    std::span<const CachedKeys> cached, const MlaDims& d, float scale, const Format& kv_format) {
+                    std::span<const CachedKeys> cached, const MlaDims& d, float scale,
+                    const Format& kv_format) {
   CHECK(ctx.tape == nullptr, "the absorbed form has no gradient");
   const int64_t width = d.rank + d.rope;
   Tensor absorbed = Tensor::empty(ctx, {q.rows(), d.heads * width});
@@ -111,8 +138,14 @@ Tensor mla_absorbed(Context& ctx, const Tensor& q, const Tensor& kv_b, std::span
   if (ctx.dry_run()) return y;
   const WeightView view = view_weight(kv_b);
   absorb_queries(ctx, q, view, d, absorbed);
-  const AttentionOptions options{.heads = d.heads, .kv_heads = 1, .qk_dim = width, .v_dim = d.rank, .scale = scale,
-                                 .kv_format = &kv_format, .k_row = width, .v_row = width};
+  const AttentionOptions options{.heads = d.heads,
+                                 .kv_heads = 1,
+                                 .qk_dim = width,
+                                 .v_dim = d.rank,
+                                 .scale = scale,
+                                 .kv_format = &kv_format,
+                                 .k_row = width,
+                                 .v_row = width};
   const Tensor latent = attention_cached(ctx, absorbed, offsets, cached, options);
   expand_outputs(ctx, latent, view, d, y);
   return y;

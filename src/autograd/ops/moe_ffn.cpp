@@ -1,6 +1,7 @@
-// Routed experts (DeepSeek-V3 report §2.1.2). Tokens are gathered once, sorted by expert; all experts of a product are one
-// grouped GEMM, so skewed loads are still shared evenly. Kept for backward: gate and up products, the routing; the rest
-// is recomputed. The gradient of a routing weight is <dout W_down, silu(g) u>, so expert outputs need not be kept.
+// Routed experts (DeepSeek-V3 report §2.1.2). Tokens are gathered once, sorted by expert; all experts of a
+// product are one grouped GEMM, so skewed loads are still shared evenly. Kept for backward: gate and up
+// products, the routing; the rest is recomputed. The gradient of a routing weight is <dout W_down, silu(g)
+// u>, so expert outputs need not be kept.
 #include "autograd/ops/routing.h"
 
 #include <numeric>
@@ -35,24 +36,26 @@ void grouped(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weig
   kernels::gemm(ctx.pool, ctx.kernels, problems, precision(ctx));
 }
 
-void grouped_forward(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights, const float* x, float* y) {
+void grouped_forward(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights, const float* x,
+                     float* y) {
   const int64_t in = weights.front().cols(), out = weights.front().dim(0);
   grouped(ctx, moe, weights, [&](const Tensor& w, const WeightView& view, int64_t begin, int64_t rows) {
     return forward_problem(x + begin * in, rows, w, view, y + begin * out);
   });
 }
 
-void grouped_input_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights, const float* dy,
-                            float* dx, bool accumulate) {
+void grouped_input_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
+                            const float* dy, float* dx, bool accumulate) {
   const int64_t in = weights.front().cols(), out = weights.front().dim(0);
   grouped(ctx, moe, weights, [&](const Tensor& w, const WeightView& view, int64_t begin, int64_t rows) {
     return input_gradient_problem(dy + begin * out, w, view, rows, {dx + begin * in, accumulate});
   });
 }
 
-// Experts that saw no token still get a gradient (zero): whether a weight has one must not depend on the data.
-void grouped_weight_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights, const float* dy,
-                             const float* x) {
+// Experts that saw no token still get a gradient (zero): whether a weight has one must not depend on the
+// data.
+void grouped_weight_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
+                             const float* dy, const float* x) {
   if (!weights.front().needs_gradient()) return;
   const int64_t in = weights.front().cols(), out = weights.front().dim(0);
   std::vector<kernels::Gemm> problems;
@@ -69,14 +72,16 @@ void grouped_weight_gradient(const Context& ctx, const Moe& moe, const std::vect
 }
 
 void swiglu_all(const Context& ctx, const Moe& moe, const Tensor& g, const Tensor& u, float* h) {
-  kernels::swiglu_forward(ctx.pool, ctx.kernels, {.rows = moe.slots(), .cols = moe.inner, .gate = g.f32(), .up = u.f32(), .out = h});
+  kernels::swiglu_forward(ctx.pool, ctx.kernels,
+                          {.rows = moe.slots(), .cols = moe.inner, .gate = g.f32(), .up = u.f32(), .out = h});
 }
 
-// Gradients of the experts' weights and of the gathered inputs `dxs`; d(routing weight) into `dweights` (slots).
+// Gradients of the experts' weights and of the gathered inputs `dxs`; d(routing weight) into `dweights`
+// (slots).
 void experts_backward(const Context& ctx, const Moe& moe, const Tensor& x, const Tensor& g, const Tensor& u,
                       const float* dout, Tensor& dxs, std::vector<float>& dweights) {
   const int64_t slots = moe.slots(), width = moe.width, inner = moe.inner;
-  Tensor rows = Tensor::empty(ctx, {slots, width});   // first dout, then x, gathered
+  Tensor rows = Tensor::empty(ctx, {slots, width});  // first dout, then x, gathered
   Tensor dh = Tensor::empty(ctx, {slots, inner});
   Tensor h = Tensor::empty(ctx, {slots, inner});
   if (!ctx.dry_run()) {
@@ -103,8 +108,13 @@ void experts_backward(const Context& ctx, const Moe& moe, const Tensor& x, const
   if (!ctx.dry_run()) {
     gather(ctx, moe.routing, x.f32(), width, rows.f32());
     kernels::swiglu_backward(ctx.pool, ctx.kernels,
-                             {.rows = slots, .cols = inner, .gate = g.f32(), .up = u.f32(), .dout = dh.f32(),
-                              .dgate = dh.f32(), .dup = dup.f32()});
+                             {.rows = slots,
+                              .cols = inner,
+                              .gate = g.f32(),
+                              .up = u.f32(),
+                              .dout = dh.f32(),
+                              .dgate = dh.f32(),
+                              .dup = dup.f32()});
   }
   const Tensor& dgate = dh;
   grouped_weight_gradient(ctx, moe, moe.gate, dgate.f32(), rows.f32());
@@ -139,11 +149,12 @@ void moe_backward(const Context& ctx, const Moe& moe, const Tensor& x, const Ten
 
 }  // namespace
 
-Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor& bias, const Experts& experts,
-               std::span<const int64_t> offsets, const RouterOptions& options) {
+Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor& bias,
+               const Experts& experts, std::span<const int64_t> offsets, const RouterOptions& options) {
   CHECK(static_cast<int64_t>(experts.gate.size()) == options.experts && router.dim(0) == options.experts);
   const auto list = [](std::span<const Tensor> s) { return std::vector<Tensor>(s.begin(), s.end()); };
-  Moe moe{list(experts.gate), list(experts.up), list(experts.down), {}, x.cols(), experts.gate.front().dim(0)};
+  Moe moe{list(experts.gate), list(experts.up),           list(experts.down), {},
+          x.cols(),           experts.gate.front().dim(0)};
   Tensor scores = Tensor::empty(ctx, {x.rows(), options.experts});
   if (!ctx.dry_run()) {
     const WeightView view = view_weight(router);

@@ -10,10 +10,16 @@ Tensor rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, float eps) 
   CHECK(weight.size() == dim, "weight {} for rows of {}", to_string(weight.shape()), dim);
   Tensor y = Tensor::empty(ctx, x.shape()), inv_rms = Tensor::empty(ctx, {rows});
   // A norm stored in 16 bits is decoded here: it is tiny beside the rows.
-  const Tensor scale = weight.is_f32() || ctx.dry_run() ? weight : Tensor::from(ctx, weight.shape(), weight.decoded());
+  const Tensor scale =
+      weight.is_f32() || ctx.dry_run() ? weight : Tensor::from(ctx, weight.shape(), weight.decoded());
   if (!ctx.dry_run()) {
     kernels::rms_norm_forward(ctx.pool, ctx.kernels,
-                              {.rows = rows, .dim = dim, .x = x.f32(), .weight = scale.f32(), .eps = eps, .y = y.f32(),
+                              {.rows = rows,
+                               .dim = dim,
+                               .x = x.f32(),
+                               .weight = scale.f32(),
+                               .eps = eps,
+                               .y = y.f32(),
                                .inv_rms = inv_rms.f32()});
   }
   if (recording(ctx, x, weight)) {
@@ -24,9 +30,15 @@ Tensor rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, float eps) 
       float* dweight = weight.needs_gradient() ? weight.gradient_sum(c) : nullptr;
       if (c.dry_run()) return;
       kernels::rms_norm_backward(c.pool, c.kernels,
-                                 {.rows = x.rows(), .dim = x.cols(), .dy = y.gradient(), .x = x.f32(),
-                                  .weight = scale.f32(), .inv_rms = inv_rms.f32(), .dx = dx.data,
-                                  .accumulate = dx.accumulate, .dweight = dweight});
+                                 {.rows = x.rows(),
+                                  .dim = x.cols(),
+                                  .dy = y.gradient(),
+                                  .x = x.f32(),
+                                  .weight = scale.f32(),
+                                  .inv_rms = inv_rms.f32(),
+                                  .dx = dx.data,
+                                  .accumulate = dx.accumulate,
+                                  .dweight = dweight});
     });
   }
   return y;

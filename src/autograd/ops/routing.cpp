@@ -129,13 +129,15 @@ void add_balance_loss(const Context& ctx, Routing& r, std::span<const int64_t> o
   if (ctx.aux == nullptr || ctx.aux->balance_alpha == 0) return;
   r.offsets.assign(offsets.begin(), offsets.end());
   const size_t sequences = offsets.size() - 1;
-  const int64_t over = ctx.aux->balance_sequences > 0 ? ctx.aux->balance_sequences : static_cast<int64_t>(sequences);
+  const int64_t over =
+      ctx.aux->balance_sequences > 0 ? ctx.aux->balance_sequences : static_cast<int64_t>(sequences);
   r.balance.assign(sequences * static_cast<size_t>(r.options.experts), 0.0f);
   double loss = 0;
   for (size_t s = 0; s < sequences; ++s) {
     if (offsets[s] == offsets[s + 1]) continue;
-    loss += balance_sequence(r, offsets[s], offsets[s + 1], ctx.aux->balance_alpha / static_cast<double>(over),
-                             r.balance.data() + s * static_cast<size_t>(r.options.experts));
+    loss +=
+        balance_sequence(r, offsets[s], offsets[s + 1], ctx.aux->balance_alpha / static_cast<double>(over),
+                         r.balance.data() + s * static_cast<size_t>(r.options.experts));
   }
   ctx.aux->add_balance_loss(loss);
 }
@@ -146,8 +148,10 @@ void choose_in_turn(Routing& r) {
   }
 }
 
-// Gradient of the scores of one token into `ds` (E, zeroed by us), from its routing weights and the balance loss.
-void score_gradient(const Routing& r, int64_t token, std::span<const float> dweights, const float* balance, float* ds) {
+// Gradient of the scores of one token into `ds` (E, zeroed by us), from its routing weights and the balance
+// loss.
+void score_gradient(const Routing& r, int64_t token, std::span<const float> dweights, const float* balance,
+                    float* ds) {
   const RouterOptions& o = r.options;
   const float* s = r.scores.data() + token * o.experts;
   const int32_t* chosen = r.chosen.data() + token * o.top_k;
@@ -219,7 +223,8 @@ void routing_backward(const Context& ctx, const Routing& r, std::span<const floa
   if (!r.balance.empty()) {
     sequence.resize(static_cast<size_t>(r.rows));
     for (size_t s = 0; s + 1 < r.offsets.size(); ++s) {
-      std::fill(sequence.begin() + r.offsets[s], sequence.begin() + r.offsets[s + 1], static_cast<int32_t>(s));
+      std::fill(sequence.begin() + r.offsets[s], sequence.begin() + r.offsets[s + 1],
+                static_cast<int32_t>(s));
     }
   }
   ctx.pool.parallel_for(r.rows, kGrain, [&](int64_t begin, int64_t end, int) {
@@ -235,20 +240,33 @@ void routing_backward(const Context& ctx, const Routing& r, std::span<const floa
 
 void gather(const Context& ctx, const Routing& r, const float* x, int64_t width, float* rows) {
   kernels::gather_rows(ctx.pool, ctx.kernels,
-                       {.rows = static_cast<int64_t>(r.order.size()), .dim = width, .x = x, .index = r.order.data(),
+                       {.rows = static_cast<int64_t>(r.order.size()),
+                        .dim = width,
+                        .x = x,
+                        .index = r.order.data(),
                         .out = rows});
 }
 
 void scatter_add(const Context& ctx, const Routing& r, const float* rows, int64_t width, float* x) {
   kernels::combine_rows(ctx.pool, ctx.kernels,
-                        {.rows = r.rows, .dim = width, .k = r.options.top_k, .x = rows, .slot = r.slot.data(), .out = x,
+                        {.rows = r.rows,
+                         .dim = width,
+                         .k = r.options.top_k,
+                         .x = rows,
+                         .slot = r.slot.data(),
+                         .out = x,
                          .accumulate = true});
 }
 
 void combine(const Context& ctx, const Routing& r, const float* rows, int64_t width, float* y) {
   kernels::combine_rows(ctx.pool, ctx.kernels,
-                        {.rows = r.rows, .dim = width, .k = r.options.top_k, .x = rows, .slot = r.slot.data(),
-                         .weight = r.token_weight.data(), .out = y});
+                        {.rows = r.rows,
+                         .dim = width,
+                         .k = r.options.top_k,
+                         .x = rows,
+                         .slot = r.slot.data(),
+                         .weight = r.token_weight.data(),
+                         .out = y});
 }
 
 }  // namespace frugal::ops

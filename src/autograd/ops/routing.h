@@ -10,14 +10,14 @@ namespace frugal::ops {
 struct Routing {
   RouterOptions options;
   int64_t rows = 0;
-  std::vector<float> scores;       // (R, E) after sigmoid or softmax
-  std::vector<int32_t> chosen;     // (R, top_k) expert indices
-  std::vector<int32_t> slot;       // (R, top_k) where the token stands in expert order
-  std::vector<int32_t> order;      // (R * top_k) token of each slot, sorted by expert, then by token
-  std::vector<float> token_weight; // (R, top_k)
-  std::vector<float> weight;       // the same by slot
-  std::vector<int64_t> first;      // (E + 1) slots of expert e are [first[e], first[e+1])
-  std::vector<int64_t> counts;     // (E)
+  std::vector<float> scores;        // (R, E) after sigmoid or softmax
+  std::vector<int32_t> chosen;      // (R, top_k) expert indices
+  std::vector<int32_t> slot;        // (R, top_k) where the token stands in expert order
+  std::vector<int32_t> order;       // (R * top_k) token of each slot, sorted by expert, then by token
+  std::vector<float> token_weight;  // (R, top_k)
+  std::vector<float> weight;        // the same by slot
+  std::vector<int64_t> first;       // (E + 1) slots of expert e are [first[e], first[e+1])
+  std::vector<int64_t> counts;      // (E)
   // d(balance loss)/d(normalised score), (S, E), with the sequences' offsets; empty without a balance loss.
   std::vector<float> balance;
   std::vector<int64_t> offsets;
@@ -27,7 +27,8 @@ struct Routing {
 Routing route(const Context& ctx, Tensor& logits, const Tensor& bias, std::span<const int64_t> offsets,
               const RouterOptions& options);
 // dlogits (R, E) from the gradients of the routing weights by slot, and of the balance loss.
-void routing_backward(const Context& ctx, const Routing& routing, std::span<const float> dweights, float* dlogits);
+void routing_backward(const Context& ctx, const Routing& routing, std::span<const float> dweights,
+                      float* dlogits);
 
 // (R, D) -> (slots, D); its transpose, added; and the weighted sum back to (R, D).
 void gather(const Context& ctx, const Routing& routing, const float* x, int64_t width, float* rows);

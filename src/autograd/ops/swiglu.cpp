@@ -11,22 +11,28 @@ static void swiglu_backward(const Context& ctx, const Tensor& gate, const Tensor
   CHECK(!dgate.accumulate && !dup.accumulate, "an input of swiglu is used twice");
   if (ctx.dry_run()) return;
   kernels::swiglu_backward(ctx.pool, ctx.kernels,
-                           {.rows = gate.rows(), .cols = gate.cols(), .gate = gate.f32(), .up = up.f32(),
-                            .dout = y.gradient(), .dgate = dgate.data, .dup = dup.data});
+                           {.rows = gate.rows(),
+                            .cols = gate.cols(),
+                            .gate = gate.f32(),
+                            .up = up.f32(),
+                            .dout = y.gradient(),
+                            .dgate = dgate.data,
+                            .dup = dup.data});
 }
 
 Tensor swiglu(Context& ctx, const Tensor& gate, const Tensor& up) {
   CHECK(gate.shape() == up.shape());
   Tensor y = Tensor::empty(ctx, gate.shape());
   if (!ctx.dry_run()) {
-    kernels::swiglu_forward(ctx.pool, ctx.kernels,
-                            {.rows = gate.rows(), .cols = gate.cols(), .gate = gate.f32(), .up = up.f32(),
-                             .out = y.f32()});
+    kernels::swiglu_forward(
+        ctx.pool, ctx.kernels,
+        {.rows = gate.rows(), .cols = gate.cols(), .gate = gate.f32(), .up = up.f32(), .out = y.f32()});
   }
   if (recording(ctx, gate, up)) {
     CHECK(gate.needs_gradient() && up.needs_gradient(), "swiglu wants gradients for both inputs or none");
     y.require_gradient(false);
-    ctx.tape->record(y, [gate, up, y = y.gradient_handle()](const Context& c) { swiglu_backward(c, gate, up, y); });
+    ctx.tape->record(
+        y, [gate, up, y = y.gradient_handle()](const Context& c) { swiglu_backward(c, gate, up, y); });
   }
   return y;
 }

@@ -1,4 +1,5 @@
-// IEEE 754 half precision, converted in software: exact both ways, subnormals included, round to nearest even.
+// IEEE 754 half precision, converted in software: exact both ways, subnormals included, round to nearest
+// even.
 #include <bit>
 #include <cmath>
 #include <cstring>
