@@ -3,16 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "kernels/dispatch.h"
-#include "meter/process.h"
 
 namespace frugal {
 namespace {
 
-TEST(Machine, PeaksArePlausibleAndQuick) {
+TEST(Machine, PeaksArePlausible) {
   ThreadPool pool;
-  const double begin = steady_seconds();
   const MachinePeaks peaks = measure_machine(pool, kernels::best());
-  EXPECT_LT(steady_seconds() - begin, 10);  // under a second when the machine is idle
   EXPECT_EQ(peaks.threads, pool.size());
   EXPECT_EQ(peaks.kernels, kernels::best().name);
   EXPECT_GT(peaks.flops_per_second, 1e8 * pool.size());
