@@ -180,7 +180,7 @@ TEST_F(MeterTest, SamplerSeesWraps) {
   for (int turn = 0; turn < 4;
        ++turn) {  // 6 J a turn passes the 10 J range twice without any reading of ours
     powercap_.set("intel-rapl:0", static_cast<uint64_t>((turn + 1) * 6'000'000 % 10'000'000));
-    ::usleep(60'000);
+    ::usleep(200'000);
   }
   EXPECT_NEAR(meter.total().joules.low, 24, 0.5);
 }
