@@ -24,8 +24,11 @@ class Ops : public testing::Test {
   }
   void expect_good(const Inputs& inputs, const std::function<Inputs(Context&, const Inputs&)>& f,
                    double step = 1e-2) {
-    const GradientCheck check = check_gradients(ctx, inputs, f, step);
-    EXPECT_LT(check.worst, 5e-3) << check.where;
+    for (const bool stream : {false, true}) {
+      ctx.stream_weights = stream;
+      const GradientCheck check = check_gradients(ctx, inputs, f, step);
+      EXPECT_LT(check.worst, 5e-3) << check.where;
+    }
   }
 };
 

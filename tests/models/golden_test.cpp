@@ -38,6 +38,7 @@ TEST_P(Golden, LogitsLossAndGradients) {
   make_trainable(*model);
   Tape tape;
   ctx.tape = &tape;
+  ctx.stream_weights = false;
   const Hidden hidden = model->forward(ctx, batch, nullptr);
   const auto targets = ids.shifted(1, -1);
   const auto rows = static_cast<float>(ids.rows * (ids.length - 1));

@@ -1,6 +1,7 @@
 #include "autograd/ops/matmul.h"
 
 #include "core/error.h"
+#include "kernels/linear.h"
 
 namespace frugal::ops {
 
@@ -70,10 +71,35 @@ kernels::Gemm weight_gradient_problem(const float* dy, const float* x, int64_t r
           .accumulate = dw.accumulate};
 }
 
+static void multiply_streaming(const Context& ctx, std::span<const Product> products) {
+  std::vector<kernels::LinearProblem> problems;
+  for (const Product& p : products) {
+    const int64_t out = p.weight.dim(0), in = p.weight.cols();
+    problems.push_back({.rows = p.rows,
+                        .in = in,
+                        .out = out,
+                        .x = p.x,
+                        .x_row = in,
+                        .w = p.view.data,
+                        .w_type = p.view.type,
+                        .w_row = in,
+                        .y = p.y,
+                        .y_row = out});
+  }
+  kernels::linear(ctx.pool, ctx.kernels, problems);
+}
+
+void multiply(const Context& ctx, std::span<const Product> products) {
+  if (ctx.stream_weights) return multiply_streaming(ctx, products);
+  std::vector<kernels::Gemm> problems;
+  for (const Product& p : products) problems.push_back(forward_problem(p.x, p.rows, p.weight, p.view, p.y));
+  kernels::gemm(ctx.pool, ctx.kernels, problems, precision(ctx));
+}
+
 void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y) {
   const WeightView view = view_weight(weight);
-  const kernels::Gemm problem = forward_problem(x, rows, weight, view, y);
-  kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
+  const Product product{x, rows, weight, view, y};
+  multiply(ctx, {&product, 1});
 }
 
 void multiply_input_gradient(const Context& ctx, const float* dy, const Tensor& weight, int64_t rows,

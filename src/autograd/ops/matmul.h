@@ -1,6 +1,7 @@
 // Products with a weight of any format, shared by the ops that have one (linear, moe_ffn, cross_entropy).
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "core/context.h"
@@ -19,7 +20,15 @@ struct WeightView {
 };
 WeightView view_weight(const Tensor& weight);
 
-// y (rows, out) = x (rows, in) W^T.
+// y (rows, out) = x (rows, in) W^T. Several in one call share the threads evenly (experts).
+struct Product {
+  const float* x;
+  int64_t rows;
+  const Tensor& weight;
+  const WeightView& view;
+  float* y;
+};
+void multiply(const Context& ctx, std::span<const Product> products);
 void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y);
 // dx (rows, in) (+)= dy (rows, out) W.
 void multiply_input_gradient(const Context& ctx, const float* dy, const Tensor& weight, int64_t rows,

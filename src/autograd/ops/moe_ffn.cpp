@@ -22,34 +22,39 @@ struct Moe {
   int64_t slots() const { return static_cast<int64_t>(routing.order.size()); }
 };
 
-// One product over all experts: rows of expert e are [first[e], first[e+1]).
-template <class MakeProblem>
-void grouped(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights, MakeProblem make) {
-  std::vector<WeightView> views;
-  std::vector<kernels::Gemm> problems;
-  views.reserve(weights.size());
+// Weights of the experts that got tokens; rows of expert e are [first[e], first[e+1]).
+std::vector<WeightView> view_used(const Moe& moe, const std::vector<Tensor>& weights) {
+  std::vector<WeightView> views(weights.size());
   for (size_t e = 0; e < weights.size(); ++e) {
-    const int64_t begin = moe.routing.first[e], rows = moe.routing.first[e + 1] - begin;
-    views.push_back(rows > 0 ? view_weight(weights[e]) : WeightView{});
-    if (rows > 0) problems.push_back(make(weights[e], views.back(), begin, rows));
+    if (moe.routing.counts[e] > 0) views[e] = view_weight(weights[e]);
   }
-  kernels::gemm(ctx.pool, ctx.kernels, problems, precision(ctx));
+  return views;
 }
 
 void grouped_forward(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights, const float* x,
                      float* y) {
   const int64_t in = weights.front().cols(), out = weights.front().dim(0);
-  grouped(ctx, moe, weights, [&](const Tensor& w, const WeightView& view, int64_t begin, int64_t rows) {
-    return forward_problem(x + begin * in, rows, w, view, y + begin * out);
-  });
+  const std::vector<WeightView> views = view_used(moe, weights);
+  std::vector<Product> products;
+  for (size_t e = 0; e < weights.size(); ++e) {
+    const int64_t begin = moe.routing.first[e], rows = moe.routing.counts[e];
+    if (rows > 0) products.push_back({x + begin * in, rows, weights[e], views[e], y + begin * out});
+  }
+  multiply(ctx, products);
 }
 
 void grouped_input_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
                             const float* dy, float* dx, bool accumulate) {
   const int64_t in = weights.front().cols(), out = weights.front().dim(0);
-  grouped(ctx, moe, weights, [&](const Tensor& w, const WeightView& view, int64_t begin, int64_t rows) {
-    return input_gradient_problem(dy + begin * out, w, view, rows, {dx + begin * in, accumulate});
-  });
+  const std::vector<WeightView> views = view_used(moe, weights);
+  std::vector<kernels::Gemm> problems;
+  for (size_t e = 0; e < weights.size(); ++e) {
+    const int64_t begin = moe.routing.first[e], rows = moe.routing.counts[e];
+    if (rows == 0) continue;
+    problems.push_back(
+        input_gradient_problem(dy + begin * out, weights[e], views[e], rows, {dx + begin * in, accumulate}));
+  }
+  kernels::gemm(ctx.pool, ctx.kernels, problems, precision(ctx));
 }
 
 // Experts that saw no token still get a gradient (zero): whether a weight has one must not depend on the
