@@ -132,18 +132,23 @@ int64_t StepPlan::remaining(int64_t step) const {
   return plan == nullptr ? -1 : std::max<int64_t>(0, plan->step + plan->remaining - step);
 }
 
-void StepPlan::overhead(const std::string& kind, const Spending& cost, int64_t every) {
-  auto found = std::find_if(overheads_.begin(), overheads_.end(),
-                            [&](const auto& item) { return item.first == kind; });
-  if (found == overheads_.end()) {
-    overheads_.push_back({kind, {cost, every, 0}});
-    return;
+StepPlan::Overhead& StepPlan::overhead(const std::string& kind) {
+  for (auto& [name, item] : overheads_) {
+    if (name == kind) return item;
   }
-  Overhead& known = found->second;
-  known.every = every;
-  ++known.measured;
-  known.cost =
-      known.cost + (cost - known.cost) * (1.0 / static_cast<double>(std::min<int64_t>(known.measured, 4)));
+  return overheads_.emplace_back(kind, Overhead{}).second;
+}
+
+void StepPlan::periodic(const std::string& kind, const Spending& cost, int64_t every) {
+  CHECK(every > 0);
+  Overhead& item = overhead(kind);
+  item.every = every;
+  item.measured = std::min<int64_t>(item.measured + 1, 4);  // later ones count a quarter: costs may drift
+  item.cost = item.cost + (cost - item.cost) * (1.0 / static_cast<double>(item.measured));
+}
+
+void StepPlan::reserve(const std::string& kind, const Spending& cost) {
+  overhead(kind) = {cost, 0, 0};
 }
 
 Spending StepPlan::step_cost() const {
@@ -163,8 +168,11 @@ double StepPlan::share_of_budget(const Spending& spent) const {
 int64_t StepPlan::affordable(int64_t step, const Spending& spent) const {
   Spending per_step = step_cost(), reserved;
   for (const auto& [kind, item] : overheads_) {
-    reserved = reserved + item.cost;
-    if (item.every > 0) per_step = per_step + item.cost * (1.0 / static_cast<double>(item.every));
+    if (item.every > 0) {
+      per_step = per_step + item.cost * (1.0 / static_cast<double>(item.every));
+    } else {
+      reserved = reserved + item.cost;
+    }
   }
   int64_t steps = exact_steps() == kNoLimit ? kNoLimit : std::max<int64_t>(0, exact_steps() - step);
   for (const Limit& limit : limits(budget_, spent, reserved, per_step)) {

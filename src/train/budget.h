@@ -62,10 +62,10 @@ class StepPlan {
   int64_t remaining(int64_t step) const;
   bool done(int64_t step) const { return remaining(step) == 0; }
 
-  // Work besides steps: `cost` of one occurrence, and the steps between two (0: only once, at the end). One
-  // occurrence is always reserved for the end. The first call for a kind gives an estimate, later ones what
-  // was measured.
-  void overhead(const std::string& kind, const Spending& cost, int64_t every);
+  // Work besides steps that comes back every `every` steps, and what it cost this time (the mean is kept).
+  void periodic(const std::string& kind, const Spending& cost, int64_t every);
+  // Work that is still to be done at the end, by the latest estimate.
+  void reserve(const std::string& kind, const Spending& cost);
   // After each step: what it cost alone, and what was spent in all. Revises when needed.
   void step_done(int64_t step, const Spending& cost, const Spending& spent);
   // After going back to an earlier checkpoint (`step`): plans the rest with what is left.
@@ -84,9 +84,10 @@ class StepPlan {
  private:
   struct Overhead {
     Spending cost;
-    int64_t every = 0;
+    int64_t every = 0;  // 0: once, at the end
     int64_t measured = 0;
   };
+  Overhead& overhead(const std::string& kind);
   const PlanRevision* in_force(int64_t step) const;
   int64_t exact_steps() const;
   int64_t affordable(int64_t step, const Spending& spent) const;

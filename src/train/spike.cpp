@@ -12,8 +12,8 @@ std::string SpikeDetector::examine(double loss, double gradient_norm) const {
   if (!std::isfinite(loss)) return fmt::format("the loss is {}", loss);
   if (!std::isfinite(gradient_norm)) return fmt::format("the gradient norm is {}", gradient_norm);
   if (losses_.size() < kLeast) return {};
-  double mean = 0, squares = 0;
-  for (const double x : losses_) mean += x / static_cast<double>(losses_.size());
+  const double mean = this->mean();
+  double squares = 0;
   for (const double x : losses_) squares += (x - mean) * (x - mean);
   const double deviation = std::sqrt(squares / static_cast<double>(losses_.size()));
   if (loss - mean <= kLeastRise || loss - mean <= threshold_ * deviation) return {};
@@ -24,6 +24,12 @@ std::string SpikeDetector::examine(double loss, double gradient_norm) const {
 void SpikeDetector::accept(double loss) {
   losses_.push_back(loss);
   if (losses_.size() > kWindow) losses_.pop_front();
+}
+
+double SpikeDetector::mean() const {
+  double sum = 0;
+  for (const double x : losses_) sum += x;
+  return losses_.empty() ? 0 : sum / static_cast<double>(losses_.size());
 }
 
 Json SpikeDetector::save() const {

@@ -20,6 +20,7 @@ class SpikeDetector {
   // Empty when the step is sound; otherwise what is wrong with it, for people.
   std::string examine(double loss, double gradient_norm) const;
   void accept(double loss);
+  double mean() const;  // of the latest losses; 0 without any
 
   Json save() const;
   void restore(const Json& state, const std::string& where);

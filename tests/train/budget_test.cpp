@@ -19,11 +19,11 @@ struct Simulation {
 };
 
 // Runs a plan to its end against a machine whose step `i` costs seconds(i); an evaluation of `evaluation`
-// seconds every 50 steps and one at the end.
+// seconds every 50 steps and one at the end, first thought to cost `estimate`.
 Simulation run(const Budget& budget, const std::function<double(int64_t)>& seconds, double evaluation = 0,
-               double first_estimate = 0) {
+               double estimate = 0) {
   StepPlan plan(budget, 1000);
-  if (evaluation > 0) plan.overhead("evaluation", {first_estimate}, 50);
+  if (evaluation > 0) plan.reserve("final evaluation", {estimate});
   Simulation result;
   double before = 0;
   while (!plan.done(result.steps)) {
@@ -34,7 +34,8 @@ Simulation run(const Budget& budget, const std::function<double(int64_t)>& secon
     plan.step_done(result.steps, cost, result.spent);
     if (evaluation > 0 && result.steps % 50 == 0 && !plan.done(result.steps)) {
       result.spent.seconds += evaluation;
-      plan.overhead("evaluation", {evaluation}, 50);
+      plan.periodic("evaluation", {evaluation}, 50);
+      plan.reserve("final evaluation", {evaluation});
     }
     const double now = plan.progress(result.steps);
     EXPECT_GE(now, before);
