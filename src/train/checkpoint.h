@@ -1,0 +1,99 @@
+// Checkpoints of a run directory:
+//
+//   checkpoints/0007-step-1200/model/   Hugging Face layout: config.json, model.safetensors, tokenizer files
+//                             /state/   state.json, optimizer.safetensors, files.json (size and hash of every
+//                             file)
+//   latest -> checkpoints/0007-step-1200
+//   model  -> latest/model,  state -> latest/state
+//
+// A checkpoint is written as NAME.tmp, every file fsynced, renamed, and only then named by `latest`, itself
+// replaced by one rename. So whatever happens at any moment, `model` and `state` belong together and are
+// whole, or do not exist yet.
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/files.h"
+#include "core/json.h"
+#include "io/safetensors.h"
+#include "tensor/tensor.h"
+
+namespace frugal {
+
+struct NamedTensor {
+  std::string name;
+  Tensor value;
+};
+
+// All that is written; nobody else may touch the tensors until it is.
+struct Snapshot {
+  int64_t step = 0;
+  std::string config;                              // model/config.json
+  std::map<std::string, std::string> model_files;  // further files of model/, by name
+  std::vector<NamedTensor> weights, optimizer;     // f32
+  std::string state;                               // state/state.json
+};
+
+class CheckpointStore {
+ public:
+  // Takes the run directory for this process (Error when another one trains into it) and removes what an
+  // interrupted write has left. Keeps the `keep_last` newest checkpoints.
+  CheckpointStore(fs::path run, int64_t keep_last);
+  ~CheckpointStore();  // waits for a write in progress; its failure is then lost
+  CheckpointStore(const CheckpointStore&) = delete;
+  CheckpointStore& operator=(const CheckpointStore&) = delete;
+
+  // The directory that `latest` names, if any.
+  std::optional<fs::path> latest() const;
+  // Writes in the background. wait() must have returned since the last call.
+  void begin(const Snapshot& snapshot);
+  // Until the write is done; Error when it failed (full disk): earlier checkpoints are as they were.
+  void wait();
+  // Throws as wait() if a write has failed; does not block.
+  void check();
+  bool busy() const { return thread_.joinable() && !done_; }
+  double seconds() const { return seconds_; }  // that the last finished write took
+
+ private:
+  void write(const Snapshot& snapshot);
+  void point_latest_to(const std::string& name);
+  void prune();
+  std::vector<std::string> names() const;  // of complete checkpoints, oldest first
+
+  fs::path run_;
+  int64_t keep_last_;
+  int lock_ = -1;
+  std::thread thread_;
+  std::atomic<bool> done_{true};
+  std::exception_ptr error_;
+  double seconds_ = 0;
+};
+
+// A checkpoint read back and verified: Error when a file is missing, truncated or altered.
+class Checkpoint {
+ public:
+  explicit Checkpoint(const fs::path& directory);
+  const fs::path& directory() const { return directory_; }
+  const Json& state() const { return *state_; }
+  const Json& config() const { return *config_; }
+  // Copies into `to` (f32); Error when there is no such tensor or its shape differs.
+  void load_weight(const std::string& name, Tensor& to) const { load(weights_, name, to); }
+  void load_optimizer(const std::string& name, Tensor& to) const { load(*optimizer_, name, to); }
+
+ private:
+  template <class File>
+  void load(const File& file, const std::string& name, Tensor& to) const;
+
+  fs::path directory_;
+  std::unique_ptr<Json> state_, config_;
+  SafetensorsDirectory weights_;
+  std::unique_ptr<SafetensorsFile> optimizer_;
+};
+
+}  // namespace frugal
