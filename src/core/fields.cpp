@@ -14,7 +14,7 @@ namespace {
 // Walks the struct and the JSON object together, noting which keys the struct knows.
 class Reader : public FieldVisitor {
  public:
-  Reader(const Json& json, std::string_view where, UnknownKeys unknown) : where_(where), unknown_(unknown) {
+  Reader(const Json& json, const Locate& where, UnknownKeys unknown) : where_(where), unknown_(unknown) {
     enter(json, "");
   }
 
@@ -63,10 +63,11 @@ class Reader : public FieldVisitor {
         const std::vector<std::string> names(level.known.begin(), level.known.end());
         const std::string_view near = nearest_name(key, names);
         if (!near.empty()) {
-          fail_usage("{}: unknown key '{}{}'; did you mean '{}{}'?", where_, level.path, key, level.path,
-                     near);
+          fail_usage("{}: unknown key '{}{}'; did you mean '{}{}'?", where_(level.path + key), level.path,
+                     key, level.path, near);
         }
-        fail_usage("{}: unknown key '{}{}'; known here: {}", where_, level.path, key, fmt::join(names, ", "));
+        fail_usage("{}: unknown key '{}{}'; known here: {}", where_(level.path + key), level.path, key,
+                   fmt::join(names, ", "));
       }
     }
     levels_.pop_back();
@@ -103,7 +104,7 @@ class Reader : public FieldVisitor {
   };
 
   void enter(const Json& json, std::string path) {
-    if (!json.is_object()) fail_usage("{}: expected an object with named values", where_);
+    if (!json.is_object()) fail_usage("{}: expected an object with named values", where_(path));
     levels_.push_back({&json, std::move(path), {}});
   }
   const Json* find(std::string_view name) {
@@ -133,11 +134,11 @@ class Reader : public FieldVisitor {
     wrong(name, "a whole number", j);
   }
   [[noreturn]] void wrong(std::string_view name, std::string_view expected, const Json& found) {
-    fail_usage("{}: '{}{}' should be {}, found {}", where_, levels_.back().path, name, expected,
-               to_text(found));
+    const std::string key = levels_.back().path + std::string(name);
+    fail_usage("{}: '{}' should be {}, found {}", where_(key), key, expected, to_text(found));
   }
 
-  std::string where_;
+  const Locate& where_;
   UnknownKeys unknown_;
   std::vector<Level> levels_;
 };
@@ -230,7 +231,7 @@ class Describer : public FieldVisitor {
 
 namespace detail {
 
-void read_fields(void* object, VisitFunction visit, const Json& json, std::string_view where,
+void read_fields(void* object, VisitFunction visit, const Json& json, const Locate& where,
                  UnknownKeys unknown) {
   Reader reader(json, where, unknown);
   visit(object, reader);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -63,10 +64,12 @@ class FieldVisitor {
 };
 
 enum class UnknownKeys { error, ignore };
+// Where a key stands, for errors: "recipe.toml:12" for "budget.minutes".
+using Locate = std::function<std::string(std::string_view key)>;
 
 namespace detail {
 using VisitFunction = void (*)(void*, FieldVisitor&);
-void read_fields(void* object, VisitFunction visit, const Json& json, std::string_view where,
+void read_fields(void* object, VisitFunction visit, const Json& json, const Locate& where,
                  UnknownKeys unknown);
 Json write_fields(void* object, VisitFunction visit);
 std::string describe_fields(void* object, VisitFunction visit);
@@ -81,6 +84,11 @@ void visit_as(void* object, FieldVisitor& v) {
 template <Visitable T>
 void read_fields(T& object, const Json& json, std::string_view where,
                  UnknownKeys unknown = UnknownKeys::error) {
+  detail::read_fields(
+      &object, &detail::visit_as<T>, json, [&](std::string_view) { return std::string(where); }, unknown);
+}
+template <Visitable T>
+void read_fields(T& object, const Json& json, const Locate& where, UnknownKeys unknown = UnknownKeys::error) {
   detail::read_fields(&object, &detail::visit_as<T>, json, where, unknown);
 }
 template <Visitable T>
