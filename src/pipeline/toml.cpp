@@ -33,15 +33,19 @@ class Converter {
  private:
   Json value(const toml::node& node, const std::string& key) {
     switch (node.type()) {
-      case toml::node_type::table: return table(*node.as_table(), key);
+      case toml::node_type::table:
+        return table(*node.as_table(), key);
       case toml::node_type::array: {
         Json list = Json::array();
         for (const toml::node& item : *node.as_array()) list.push_back(value(item, key));
         return list;
       }
-      case toml::node_type::string: return node.as_string()->get();
-      case toml::node_type::integer: return node.as_integer()->get();
-      case toml::node_type::boolean: return node.as_boolean()->get();
+      case toml::node_type::string:
+        return node.as_string()->get();
+      case toml::node_type::integer:
+        return node.as_integer()->get();
+      case toml::node_type::boolean:
+        return node.as_boolean()->get();
       case toml::node_type::floating_point: {
         const double number = node.as_floating_point()->get();
         if (!std::isfinite(number)) refuse(node, key, "a number that is not finite");
@@ -49,8 +53,10 @@ class Converter {
       }
       case toml::node_type::date:
       case toml::node_type::time:
-      case toml::node_type::date_time: refuse(node, key, "a date or time; put it in quotes");
-      case toml::node_type::none: break;
+      case toml::node_type::date_time:
+        refuse(node, key, "a date or time; put it in quotes");
+      case toml::node_type::none:
+        break;
     }
     CHECK(false, "a TOML node without a type");
     return {};
@@ -82,8 +88,9 @@ std::string quoted(const std::string& text) {
 }
 
 std::string key_text(const std::string& key) {
-  const bool bare = !key.empty() && key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                          "0123456789_-") == std::string::npos;
+  const bool bare = !key.empty() && key.find_first_not_of(
+                                        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                        "0123456789_-") == std::string::npos;
   return bare ? key : quoted(key);
 }
 

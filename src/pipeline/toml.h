@@ -1,5 +1,5 @@
-// TOML in and out. Reading is toml++'s, behind toml.cpp; what comes out is JSON, so that the fields visitor reads
-// recipes as it reads everything else.
+// TOML in and out. Reading is toml++'s, behind toml.cpp; what comes out is JSON, so that the fields visitor
+// reads recipes as it reads everything else.
 #pragma once
 
 #include <filesystem>
