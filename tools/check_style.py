@@ -19,7 +19,7 @@ MAY_INCLUDE = {
     "data": "core text",
     "nn": "core tensor autograd",
     "models": "core tensor autograd nn",
-    "io": "core tensor nn",
+    "io": "core tensor nn models",
     "train": "core kernels tensor autograd nn models data io meter",
     "infer": "core kernels tensor autograd nn models io",
     "eval": "core tensor autograd nn models io infer text data",

@@ -1,0 +1,43 @@
+// A model on disk in Hugging Face layout: config.json, model.safetensors (or shards), generation_config.json.
+// Names and shapes come from the model's visitor; no architecture is known here. Tokenizer files beside it
+// are text/'s.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "core/context.h"
+#include "core/files.h"
+#include "io/generation_config.h"
+#include "models/model.h"
+
+namespace frugal {
+
+// The directory that the MODEL of a command stands for: one in HF layout, or a run directory (its model/).
+// Error that says what was looked for.
+fs::path find_model(const std::string& name);
+
+enum class Weights {
+  mapped,     // matrices stay in the mapped files, in their format; norms, biases and buffers become f32
+  copied_f32  // everything is decoded into memory of its own, to be trained or changed
+};
+
+// The model that config.json describes, its parameters declared but not loaded.
+std::unique_ptr<Model> declare_model(const fs::path& directory);
+
+// Error listing what is missing, unexpected or of another shape. Tolerated: rotary inv_freq tensors, and
+// copies under a name that the model ties to another. A checkpoint without its multi-token-prediction modules
+// (transformers drops them) loads as a model without them.
+std::unique_ptr<Model> load_model(Context& ctx, const fs::path& directory, Weights weights = Weights::mapped);
+
+// Replaces the parameters of `model` by those in the directory, as load_model does.
+void load_parameters(Context& ctx, Model& model, const fs::path& directory,
+                     Weights weights = Weights::mapped);
+
+// Writes the three files, each atomically, weights first; the directory is made when missing. Buffers stay
+// f32 whatever the format. Error leaves the files that were there.
+void save_model(const fs::path& directory, Model& model, const GenerationConfig& generation,
+                const Format& format = formats::f32);
+
+}  // namespace frugal
