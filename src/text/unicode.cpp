@@ -87,6 +87,13 @@ void append_utf8(std::string& out, uint32_t code) {
   out.append(reinterpret_cast<const char*>(bytes), static_cast<size_t>(size));
 }
 
+uint32_t to_upper(uint32_t code) {
+  return static_cast<uint32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(code)));
+}
+uint32_t to_lower(uint32_t code) {
+  return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
+}
+
 size_t valid_utf8_prefix(std::string_view text) {
   const char* p = text.data();
   const char* const end = p + text.size();

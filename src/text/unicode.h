@@ -35,6 +35,10 @@ size_t incomplete_utf8_tail(std::string_view text);
 // Canonical composition of valid UTF-8, in O(n log n) whatever the text.
 std::string nfc(std::string_view text);
 
+// Simple case mappings (one character to one).
+uint32_t to_upper(uint32_t code);
+uint32_t to_lower(uint32_t code);
+
 // A code point range whose general category was assigned after Unicode 14, PCRE2's version in Debian 12.
 struct NewRange {
   uint32_t first, last;
