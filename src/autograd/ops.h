@@ -21,11 +21,24 @@ Tensor embedding(Context& ctx, std::span<const int32_t> tokens, const Tensor& ta
 // x weight^T + bias: (R, in) -> (R, out). `bias` may be empty.
 Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
+// x weight + bias with weight (in, out), as GPT-2 stores it.
+Tensor linear_transposed(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
 // a + b, same shape.
 Tensor add(Context& ctx, const Tensor& a, const Tensor& b);
 
 // x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang & Sennrich 2019).
 Tensor rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, float eps);
+
+// (x - mean) / sqrt(variance + eps) * weight + bias over the last dimension (Ba et al. 2016).
+Tensor layer_norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, float eps);
+
+// x Phi(x): exact, or the tanh approximation of Hendrycks & Gimpel 2016 (GPT-2).
+enum class GeluForm { erf, tanh };
+Tensor gelu(Context& ctx, const Tensor& x, GeluForm form);
+
+// Row i of x times sigmoid(gate[i]): x (R, D), gate (R, 1).
+Tensor sigmoid_gate(Context& ctx, const Tensor& x, const Tensor& gate);
 
 // silu(gate) * up (Shazeer 2020).
 Tensor swiglu(Context& ctx, const Tensor& gate, const Tensor& up);

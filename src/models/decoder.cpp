@@ -11,8 +11,9 @@ Decoder::Decoder(const DecoderConfig& c, Json json, std::vector<Block> blocks, s
       json_(std::make_unique<Json>(std::move(json))),
       embedding_(Tensor::declare({c.vocab, c.hidden})),
       blocks_(std::move(blocks)),
-      norm_(c.hidden, c.eps),
+      norm_(c.hidden, c.eps, false, c.norm),
       mtp_(std::move(mtp)) {
+  if (c.learned_positions) positions_ = Tensor::declare({c.max_positions, c.hidden});
   if (!c.tied) head_ = Tensor::declare({c.vocab, c.hidden});
 }
 
@@ -31,18 +32,20 @@ Json Decoder::config() const {
 }
 
 void Decoder::visit(ParamVisitor& v) {
-  v.parameter("model.embed_tokens.weight", embedding_, {Role::embedding});
-  for (size_t i = 0; i < blocks_.size(); ++i) blocks_[i].visit(v, "model.layers." + std::to_string(i));
-  norm_.visit(v, "model.norm");
+  const DecoderNames& n = config_.names;
+  v.parameter(n.embedding, embedding_, {Role::embedding});
+  if (positions_) v.parameter(n.positions, positions_, {Role::embedding});
+  for (size_t i = 0; i < blocks_.size(); ++i) blocks_[i].visit(v, n.layers + std::to_string(i));
+  norm_.visit(v, n.norm);
   if (config_.tied) {
-    v.alias("lm_head.weight", "model.embed_tokens.weight");
+    v.alias(n.head, n.embedding);
   } else {
-    v.parameter("lm_head.weight", head_, {Role::head});
+    v.parameter(n.head, head_, {Role::head});
   }
   for (size_t k = 0; k < mtp_.size(); ++k) {
-    const std::string name = "model.layers." + std::to_string(blocks_.size() + k);
-    v.alias(name + ".embed_tokens.weight", "model.embed_tokens.weight");
-    v.alias(name + ".shared_head.head.weight", config_.tied ? "model.embed_tokens.weight" : "lm_head.weight");
+    const std::string name = n.layers + std::to_string(blocks_.size() + k);
+    v.alias(name + ".embed_tokens.weight", n.embedding);
+    v.alias(name + ".shared_head.head.weight", config_.tied ? n.embedding : n.head);
     mtp_[k].enorm.visit(v, name + ".enorm");
     mtp_[k].hnorm.visit(v, name + ".hnorm");
     mtp_[k].eh_proj.visit(v, name + ".eh_proj");
@@ -51,10 +54,15 @@ void Decoder::visit(ParamVisitor& v) {
   }
 }
 
+Tensor Decoder::embed(Context& ctx, const Batch& batch) const {
+  const Tensor x = ops::embedding(ctx, batch.tokens, embedding_);
+  return positions_ ? ops::add(ctx, x, ops::embedding(ctx, batch.positions, positions_)) : x;
+}
+
 Hidden Decoder::forward(Context& ctx, const Batch& batch, Cache* cache) {
   CHECK(batch.positions.size() == batch.tokens.size() && !batch.offsets.empty() &&
         batch.offsets.back() == batch.rows());
-  Tensor x = ops::embedding(ctx, batch.tokens, embedding_);
+  Tensor x = embed(ctx, batch);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     x = blocks_[i].run(ctx, x, batch, cache, static_cast<int>(i), recompute_);
   }

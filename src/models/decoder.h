@@ -11,17 +11,28 @@
 
 namespace frugal {
 
+struct DecoderNames {
+  const char* embedding = "model.embed_tokens.weight";
+  const char* positions = "transformer.wpe.weight";
+  const char* layers = "model.layers.";
+  const char* norm = "model.norm";
+  const char* head = "lm_head.weight";
+};
+
 struct DecoderConfig {
   int64_t vocab, hidden, max_positions;
   float eps;
   bool tied;
   double init_std;
   int bos = -1, eos = -1;
+  bool learned_positions = false;  // GPT-2: a table of positions is added to the embedding
+  Norm::Kind norm = Norm::Kind::rms;
+  DecoderNames names = {};
 };
 
 // DeepSeek-V3 report §2.2. The published weights, and so we, concatenate [embedding; hidden].
 struct MtpModule {
-  RmsNorm enorm, hnorm, norm;
+  Norm enorm, hnorm, norm;
   Linear eh_proj;
   Block block;
 };
@@ -45,9 +56,11 @@ class Decoder : public Model {
  private:
   DecoderConfig config_;
   std::unique_ptr<Json> json_;
-  Tensor embedding_, head_;
+  Tensor embed(Context& ctx, const Batch& batch) const;
+
+  Tensor embedding_, positions_, head_;
   std::vector<Block> blocks_;
-  RmsNorm norm_;
+  Norm norm_;
   std::vector<MtpModule> mtp_;
   bool recompute_ = false;
 };

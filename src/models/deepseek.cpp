@@ -121,8 +121,8 @@ Block make_block(const DeepseekConfig& c, const std::shared_ptr<RopeTable>& rope
   const bool mtp = layer >= c.num_hidden_layers;
   const auto eps = static_cast<float>(c.rms_norm_eps);
   Block block;
-  block.input_norm = RmsNorm(c.hidden_size, eps, mtp);
-  block.post_attention_norm = RmsNorm(c.hidden_size, eps, mtp);
+  block.input_norm = Norm(c.hidden_size, eps, mtp);
+  block.post_attention_norm = Norm(c.hidden_size, eps, mtp);
   block.attention = std::make_unique<MlaAttention>(
       MlaConfig{.hidden = c.hidden_size,
                 .heads = c.num_attention_heads,
@@ -164,9 +164,9 @@ std::unique_ptr<Model> create(const Json& json, DeepseekConfig c, const char* hf
   std::vector<MtpModule> mtp;
   for (int64_t k = 0; k < c.num_nextn_predict_layers; ++k) {
     MtpModule module;
-    module.enorm = RmsNorm(c.hidden_size, eps, true);
-    module.hnorm = RmsNorm(c.hidden_size, eps, true);
-    module.norm = RmsNorm(c.hidden_size, eps, true);
+    module.enorm = Norm(c.hidden_size, eps, true);
+    module.hnorm = Norm(c.hidden_size, eps, true);
+    module.norm = Norm(c.hidden_size, eps, true);
     module.eh_proj = Linear(2 * c.hidden_size, c.hidden_size, false, {Role::matrix, 1, true});
     module.block = make_block(c, rope, c.num_hidden_layers + k);
     mtp.push_back(std::move(module));

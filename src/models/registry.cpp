@@ -6,10 +6,12 @@
 
 namespace frugal {
 
-extern const Architecture kDeepseekV2, kDeepseekV3, kLlama;
+extern const Architecture kDeepseekV2, kDeepseekV3, kGpt2, kLlama, kMistral, kQwen2, kQwen2Moe, kQwen3,
+    kQwen3Moe;
 
 std::span<const Architecture* const> all_architectures() {
-  static constexpr std::array list = {&kDeepseekV3, &kDeepseekV2, &kLlama};
+  static constexpr std::array list = {&kDeepseekV3, &kDeepseekV2, &kLlama,    &kMistral, &kQwen2,
+                                      &kQwen3,      &kQwen2Moe,   &kQwen3Moe, &kGpt2};
   return list;
 }
 

@@ -34,34 +34,42 @@ std::vector<int64_t> range(int64_t begin, int64_t end) {
 
 }  // namespace
 
+Tensor attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch,
+              Cache* cache, int layer, ops::AttentionOptions options) {
+  if (cache == nullptr) return ops::attention(ctx, q, k, v, batch.offsets, options);
+  cache->append(ctx, layer, batch, k, v);
+  options.kv_format = &cache->format();
+  return ops::attention_cached(ctx, q, batch.offsets, cached_keys(*cache, layer, batch), options);
+}
+
 GqaAttention::GqaAttention(const GqaConfig& c, std::shared_ptr<RopeTable> rope)
     : config_(c),
       rope_(std::move(rope)),
       q_proj_(c.hidden, c.heads * c.head_dim, c.qkv_bias),
       k_proj_(c.hidden, c.kv_heads * c.head_dim, c.qkv_bias),
       v_proj_(c.hidden, c.kv_heads * c.head_dim, c.qkv_bias),
-      o_proj_(c.heads * c.head_dim, c.hidden, c.output_bias) {}
+      o_proj_(c.heads * c.head_dim, c.hidden, c.output_bias) {
+  if (c.qk_norm) q_norm_ = k_norm_ = Norm(c.head_dim, c.eps);
+}
 
 Tensor GqaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer) {
   const GqaConfig& c = config_;
   const Tensor table = table_for(ctx, *rope_, batch);
-  const auto rotate = [&](const Tensor& t, int64_t heads) {
-    return ops::rope(ctx, t, table, batch.positions, {heads, c.head_dim, 0, c.head_dim, c.pairing});
+  const auto rotate = [&](const Tensor& t, const Norm& norm, int64_t heads) {
+    const Tensor wide =
+        c.qk_norm ? norm.forward(ctx, t.reshaped({t.rows() * heads, c.head_dim})).reshaped(t.shape()) : t;
+    return ops::rope(ctx, wide, table, batch.positions, {heads, c.head_dim, 0, c.head_dim, c.pairing});
   };
-  const Tensor q = rotate(q_proj_.forward(ctx, x), c.heads);
-  const Tensor k = rotate(k_proj_.forward(ctx, x), c.kv_heads);
+  const Tensor q = rotate(q_proj_.forward(ctx, x), q_norm_, c.heads);
+  const Tensor k = rotate(k_proj_.forward(ctx, x), k_norm_, c.kv_heads);
   const Tensor v = v_proj_.forward(ctx, x);
-  ops::AttentionOptions options{.heads = c.heads,
-                                .kv_heads = c.kv_heads,
-                                .qk_dim = c.head_dim,
-                                .v_dim = c.head_dim,
-                                .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim)),
-                                .window = c.window};
-  if (cache == nullptr) return o_proj_.forward(ctx, ops::attention(ctx, q, k, v, batch.offsets, options));
-  cache->append(ctx, layer, batch, k, v);
-  options.kv_format = &cache->format();
-  return o_proj_.forward(
-      ctx, ops::attention_cached(ctx, q, batch.offsets, cached_keys(*cache, layer, batch), options));
+  const ops::AttentionOptions options{.heads = c.heads,
+                                      .kv_heads = c.kv_heads,
+                                      .qk_dim = c.head_dim,
+                                      .v_dim = c.head_dim,
+                                      .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim)),
+                                      .window = c.window};
+  return o_proj_.forward(ctx, attend(ctx, q, k, v, batch, cache, layer, options));
 }
 
 void GqaAttention::visit(ParamVisitor& v, const std::string& name) {
@@ -69,6 +77,10 @@ void GqaAttention::visit(ParamVisitor& v, const std::string& name) {
   k_proj_.visit(v, name + ".k_proj");
   v_proj_.visit(v, name + ".v_proj");
   o_proj_.visit(v, name + ".o_proj");
+  if (config_.qk_norm) {
+    q_norm_.visit(v, name + ".q_norm");
+    k_norm_.visit(v, name + ".k_norm");
+  }
 }
 
 CacheLayer GqaAttention::cache_layer() const {
@@ -86,13 +98,13 @@ MlaAttention::MlaAttention(const MlaConfig& c, std::shared_ptr<RopeTable> rope)
   const int64_t q_width = c.heads * (c.nope + c.rope);
   if (c.q_rank > 0) {
     q_a_proj_ = Linear(c.hidden, c.q_rank, c.bias, info);
-    q_a_norm_ = RmsNorm(c.q_rank, c.eps, c.mtp);
+    q_a_norm_ = Norm(c.q_rank, c.eps, c.mtp);
     q_b_proj_ = Linear(c.q_rank, q_width, false, info);
   } else {
     q_proj_ = Linear(c.hidden, q_width, false, info);
   }
   kv_a_proj_ = Linear(c.hidden, c.kv_rank + c.rope, c.bias, info);
-  kv_a_norm_ = RmsNorm(c.kv_rank, c.eps, c.mtp);
+  kv_a_norm_ = Norm(c.kv_rank, c.eps, c.mtp);
   kv_b_proj_ = Linear(c.kv_rank, c.heads * (c.nope + c.v), false, info);
   o_proj_ = Linear(c.heads * c.v, c.hidden, c.bias, info);
 }

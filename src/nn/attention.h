@@ -20,10 +20,16 @@ class AttentionModule {
   virtual double flops(double keys) const = 0;  // scores and values of one query, forward
 };
 
+// softmax(q k^T) v of the batch's own rows, or of all that the cache holds once k and v are appended to it.
+Tensor attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch,
+              Cache* cache, int layer, ops::AttentionOptions options);
+
 struct GqaConfig {
   int64_t hidden, heads, kv_heads, head_dim;
   bool qkv_bias = false, output_bias = false;
-  int64_t window = 0;
+  bool qk_norm = false;  // an RMSNorm over each head of q and k, before rotation (Qwen3)
+  float eps = 1e-6f;     // of that norm
+  int64_t window = 0;    // keys a query sees, its own included; 0 for all
   ops::RopePairing pairing = ops::RopePairing::halves;
 };
 
@@ -39,6 +45,7 @@ class GqaAttention : public AttentionModule {
   GqaConfig config_;
   std::shared_ptr<RopeTable> rope_;
   Linear q_proj_, k_proj_, v_proj_, o_proj_;
+  Norm q_norm_, k_norm_;
 };
 
 struct MlaConfig {
@@ -71,7 +78,7 @@ class MlaAttention : public AttentionModule {
   ops::MlaDims dims_;
   std::shared_ptr<RopeTable> rope_;
   Linear q_proj_, q_a_proj_, q_b_proj_, kv_a_proj_, kv_b_proj_, o_proj_;
-  RmsNorm q_a_norm_, kv_a_norm_;
+  Norm q_a_norm_, kv_a_norm_;
 };
 
 }  // namespace frugal

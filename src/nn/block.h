@@ -9,8 +9,17 @@
 
 namespace frugal {
 
+// What a block's parts are called in checkpoints.
+struct BlockNames {
+  const char* input_norm = ".input_layernorm";
+  const char* attention = ".self_attn";
+  const char* post_attention_norm = ".post_attention_layernorm";
+  const char* ffn = ".mlp";
+};
+
 struct Block {
-  RmsNorm input_norm, post_attention_norm;
+  BlockNames names;
+  Norm input_norm, post_attention_norm;
   std::unique_ptr<AttentionModule> attention;
   std::unique_ptr<FfnModule> ffn;
 
@@ -28,10 +37,10 @@ struct Block {
     });
   }
   void visit(ParamVisitor& v, const std::string& name) {
-    input_norm.visit(v, name + ".input_layernorm");
-    attention->visit(v, name + ".self_attn");
-    post_attention_norm.visit(v, name + ".post_attention_layernorm");
-    ffn->visit(v, name + ".mlp");
+    input_norm.visit(v, name + names.input_norm);
+    attention->visit(v, name + names.attention);
+    post_attention_norm.visit(v, name + names.post_attention_norm);
+    ffn->visit(v, name + names.ffn);
   }
 };
 

@@ -20,6 +20,15 @@ void DenseFfn::visit(ParamVisitor& v, const std::string& name) {
   down_proj_.visit(v, name + ".down_proj");
 }
 
+Tensor GeluFfn::forward(Context& ctx, const Tensor& x, const Batch&) {
+  return c_proj_.forward(ctx, ops::gelu(ctx, c_fc_.forward(ctx, x), ops::GeluForm::tanh));
+}
+
+void GeluFfn::visit(ParamVisitor& v, const std::string& name) {
+  c_fc_.visit(v, name + ".c_fc");
+  c_proj_.visit(v, name + ".c_proj");
+}
+
 MoeFfn::MoeFfn(const MoeConfig& c)
     : config_(c),
       router_(Tensor::declare({c.router.experts, c.hidden})),
@@ -31,13 +40,17 @@ MoeFfn::MoeFfn(const MoeConfig& c)
   }
   if (c.shared_inner > 0) {
     shared_ = std::make_unique<DenseFfn>(c.hidden, c.shared_inner, ParameterInfo{Role::matrix, 1, c.mtp});
+    if (c.gated_shared) shared_gate_ = Linear(c.hidden, 1, false, {Role::router, 1, c.mtp});
   }
 }
 
 Tensor MoeFfn::forward(Context& ctx, const Tensor& x, const Batch& batch) {
   const Tensor routed = ops::moe_ffn(ctx, x, router_, config_.has_bias ? bias_ : Tensor{},
                                      {gate_, up_, down_}, batch.offsets, config_.router);
-  return shared_ ? ops::add(ctx, routed, shared_->forward(ctx, x, batch)) : routed;
+  if (!shared_) return routed;
+  Tensor shared = shared_->forward(ctx, x, batch);
+  if (config_.gated_shared) shared = ops::sigmoid_gate(ctx, shared, shared_gate_.forward(ctx, x));
+  return ops::add(ctx, routed, shared);
 }
 
 void MoeFfn::visit(ParamVisitor& v, const std::string& name) {
@@ -53,7 +66,8 @@ void MoeFfn::visit(ParamVisitor& v, const std::string& name) {
     v.parameter(expert + ".up_proj.weight", up_[e], info);
     v.parameter(expert + ".down_proj.weight", down_[e], info);
   }
-  if (shared_) shared_->visit(v, name + ".shared_experts");
+  if (shared_) shared_->visit(v, name + config_.shared_name);
+  if (config_.gated_shared) shared_gate_.visit(v, name + ".shared_expert_gate");
 }
 
 }  // namespace frugal

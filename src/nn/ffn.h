@@ -27,11 +27,25 @@ class DenseFfn : public FfnModule {
   Linear gate_proj_, up_proj_, down_proj_;
 };
 
+// GPT-2's: two Conv1D layers with GELU (tanh) between.
+class GeluFfn : public FfnModule {
+ public:
+  GeluFfn(int64_t hidden, int64_t inner)
+      : c_fc_(Linear::conv1d(hidden, inner)), c_proj_(Linear::conv1d(inner, hidden)) {}
+  Tensor forward(Context& ctx, const Tensor& x, const Batch& batch) override;
+  void visit(ParamVisitor& v, const std::string& name) override;
+
+ private:
+  Linear c_fc_, c_proj_;
+};
+
 struct MoeConfig {
   int64_t hidden, inner;  // inner: width of one routed expert
   int64_t shared_inner;   // width of the shared expert, 0 for none
   ops::RouterOptions router;
-  bool has_bias = true;  // e_score_correction_bias
+  bool has_bias = true;       // e_score_correction_bias
+  bool gated_shared = false;  // the shared expert is scaled by a sigmoid of its own (Qwen2-MoE)
+  const char* shared_name = ".shared_experts";
   bool mtp = false;
 };
 
@@ -47,6 +61,7 @@ class MoeFfn : public FfnModule {
   Tensor router_, bias_;
   std::vector<Tensor> gate_, up_, down_;
   std::unique_ptr<DenseFfn> shared_;
+  Linear shared_gate_;
 };
 
 }  // namespace frugal

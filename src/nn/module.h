@@ -49,33 +49,52 @@ class EachParameter : public ParamVisitor {
 };
 
 struct Linear {
-  Tensor weight;  // (out, in)
+  Tensor weight;  // (out, in), or (in, out) when transposed
   Tensor bias;    // (out) or empty
   ParameterInfo info;
+  bool transposed = false;  // GPT-2's Conv1D layout
 
   Linear() = default;
   Linear(int64_t in, int64_t out, bool with_bias = false, ParameterInfo parameter = {})
       : weight(Tensor::declare({out, in})), info(parameter) {
     if (with_bias) bias = Tensor::declare({out});
   }
-  Tensor forward(Context& ctx, const Tensor& x) const { return ops::linear(ctx, x, weight, bias); }
+  static Linear conv1d(int64_t in, int64_t out) {
+    Linear l(out, in);
+    l.bias = Tensor::declare({out});
+    l.transposed = true;
+    return l;
+  }
+  Tensor forward(Context& ctx, const Tensor& x) const {
+    return transposed ? ops::linear_transposed(ctx, x, weight, bias) : ops::linear(ctx, x, weight, bias);
+  }
   void visit(ParamVisitor& v, const std::string& name) {
     v.parameter(name + ".weight", weight, info);
     if (bias) v.parameter(name + ".bias", bias, {Role::bias, info.activity, info.mtp});
   }
 };
 
-struct RmsNorm {
+// RMSNorm, or LayerNorm with a bias (GPT-2).
+struct Norm {
+  enum class Kind { rms, layer };
   Tensor weight;  // (dim)
+  Tensor bias;    // (dim), LayerNorm only
   float eps = 1e-6f;
+  Kind kind = Kind::rms;
   bool mtp = false;
 
-  RmsNorm() = default;
-  RmsNorm(int64_t dim, float epsilon, bool in_mtp = false)
-      : weight(Tensor::declare({dim})), eps(epsilon), mtp(in_mtp) {}
-  Tensor forward(Context& ctx, const Tensor& x) const { return ops::rms_norm(ctx, x, weight, eps); }
+  Norm() = default;
+  Norm(int64_t dim, float epsilon, bool in_mtp = false, Kind of = Kind::rms)
+      : weight(Tensor::declare({dim})), eps(epsilon), kind(of), mtp(in_mtp) {
+    if (kind == Kind::layer) bias = Tensor::declare({dim});
+  }
+  Tensor forward(Context& ctx, const Tensor& x) const {
+    return kind == Kind::rms ? ops::rms_norm(ctx, x, weight, eps)
+                             : ops::layer_norm(ctx, x, weight, bias, eps);
+  }
   void visit(ParamVisitor& v, const std::string& name) {
     v.parameter(name + ".weight", weight, {Role::norm, 1, mtp});
+    if (bias) v.parameter(name + ".bias", bias, {Role::bias, 1, mtp});
   }
 };
 

@@ -61,6 +61,24 @@ TEST_F(Ops, AddRmsNormSwiglu) {
               [](Context& c, const Inputs& in) { return Inputs{ops::swiglu(c, in[0], in[1])}; });
 }
 
+TEST_F(Ops, LayerNormGeluAndGate) {
+  expect_good({random({4, 6}, 1), random({6}, 2, 0.2, 1), random({6}, 3)}, [](Context& c, const Inputs& in) {
+    return Inputs{ops::layer_norm(c, in[0], in[1], in[2], 1e-5f)};
+  });
+  for (const auto form : {ops::GeluForm::erf, ops::GeluForm::tanh}) {
+    expect_good({random({4, 6}, 1)},
+                [form](Context& c, const Inputs& in) { return Inputs{ops::gelu(c, in[0], form)}; });
+  }
+  expect_good({random({4, 6}, 1), random({4, 1}, 2)},
+              [](Context& c, const Inputs& in) { return Inputs{ops::sigmoid_gate(c, in[0], in[1])}; });
+}
+
+TEST_F(Ops, LinearTransposed) {
+  expect_good({random({5, 7}, 1), random({7, 3}, 2), random({3}, 3)}, [](Context& c, const Inputs& in) {
+    return Inputs{ops::linear_transposed(c, in[0], in[1], in[2])};
+  });
+}
+
 TEST_F(Ops, ColumnsAndRows) {
   const std::vector<int64_t> rows = {2, 0, 2};
   expect_good({random({3, 6}, 1), random({3, 2}, 2)}, [&](Context& c, const Inputs& in) {

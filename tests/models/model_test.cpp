@@ -65,7 +65,8 @@ TEST(Config, ImpossibleDimensionsAreOneClearError) {
   EXPECT_EQ(message("dense-nano", "num_key_value_heads", 3),
             "config of llama: num_key_value_heads = 3 does not divide num_attention_heads = 4");
   EXPECT_EQ(message("nano", "model_type", "gptx"),
-            "config.json: model_type 'gptx' is not supported; supported: deepseek_v3, deepseek_v2, llama");
+            "config.json: model_type 'gptx' is not supported; supported: deepseek_v3, deepseek_v2, llama, "
+            "mistral, qwen2, qwen3, qwen2_moe, qwen3_moe, gpt2");
   EXPECT_NE(message("nano", "rope_scaling", Json{{"type", "ntk"}}).find("unknown rope_type 'ntk'"),
             std::string::npos);
 }

@@ -1,5 +1,9 @@
 """The tiny models: HF configs as they are found in the wild, each with what it is there to catch."""
 
+def without(config: dict, *keys: str) -> dict:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
 DEEPSEEK = dict(
     hidden_act="silu", hidden_size=32, initializer_range=0.02, max_position_embeddings=128, moe_layer_freq=1,
     num_attention_heads=2, num_key_value_heads=2, qk_nope_head_dim=12, qk_rope_head_dim=8, v_head_dim=14,
@@ -22,12 +26,19 @@ LLAMA = dict(
     attention_bias=False, mlp_bias=False, attention_dropout=0.0, bos_token_id=0, eos_token_id=1,
     tie_word_embeddings=False, use_cache=True, torch_dtype="float32")
 
+QWEN = without(LLAMA, "architectures", "model_type", "attention_bias", "mlp_bias", "rope_scaling")
+QWEN2 = QWEN | dict(architectures=["Qwen2ForCausalLM"], model_type="qwen2", use_sliding_window=False)
+QWEN3 = QWEN | dict(architectures=["Qwen3ForCausalLM"], model_type="qwen3", head_dim=12, use_sliding_window=False,
+                    attention_bias=False)
+MOE = dict(moe_intermediate_size=12, num_experts=8, num_experts_per_tok=3, decoder_sparse_step=1, mlp_only_layers=[])
+GPT2 = dict(
+    architectures=["GPT2LMHeadModel"], model_type="gpt2", activation_function="gelu_new", n_embd=32, n_head=4,
+    n_layer=2, n_positions=64, vocab_size=64, layer_norm_epsilon=1e-5, attn_pdrop=0.0, embd_pdrop=0.0,
+    resid_pdrop=0.0, initializer_range=0.02, bos_token_id=0, eos_token_id=1, tie_word_embeddings=True,
+    torch_dtype="float32")
+
 YARN = dict(type="yarn", factor=40, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0,
             original_max_position_embeddings=16)
-
-
-def without(config: dict, *keys: str) -> dict:
-    return {key: value for key, value in config.items() if key not in keys}
 
 
 # name -> (config, sequence length, what it shows). Seeds follow the order: append only.
@@ -67,6 +78,22 @@ CASES = {
     "llama_bias": (without(LLAMA, "rope_theta", "rope_scaling", "num_key_value_heads", "torch_dtype") | dict(
         attention_bias=True, dtype="float32", rope_parameters=dict(rope_type="default", rope_theta=500.0)), 24,
                    "biases on q, k, v, o; num_key_value_heads left out (= heads); config as transformers 5 writes it"),
+    "qwen2": (QWEN2, 24, "biases on q, k and v but not o"),
+    "qwen2_window": (QWEN2 | dict(use_sliding_window=True, sliding_window=5, max_window_layers=1, tie_word_embeddings=True,
+                                  rope_theta=1000.0), 24,
+                     "a window of 5 keys in all layers but the first; tied"),
+    "qwen3": (QWEN3, 24, "an RMSNorm over every head of q and k, head_dim that is not hidden / heads"),
+    "qwen2_moe": (QWEN2 | MOE | dict(
+        architectures=["Qwen2MoeForCausalLM"], model_type="qwen2_moe", shared_expert_intermediate_size=20,
+        norm_topk_prob=False, mlp_only_layers=[0], num_hidden_layers=3), 24,
+                  "softmax router, weights not renormalised, shared expert behind a sigmoid gate, a dense layer"),
+    "qwen3_moe": (QWEN3 | MOE | dict(architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", norm_topk_prob=True,
+                                     tie_word_embeddings=True), 24,
+                  "softmax router, weights renormalised, no shared expert"),
+    "mistral_window": (QWEN | dict(architectures=["MistralForCausalLM"], model_type="mistral", sliding_window=7), 24,
+                       "a window of 7 keys, shorter than the sequence"),
+    "gpt2": (GPT2, 24, "learned positions, LayerNorm, GELU by tanh, q k v in one transposed matrix, tied"),
+    "gpt2_untied": (GPT2 | dict(n_inner=40, tie_word_embeddings=False, n_head=2), 24, "n_inner that is not 4 n_embd, untied"),
 }
 
 MTP = V3 | dict(n_routed_experts=6, n_group=2, topk_group=1, num_experts_per_tok=2)

@@ -48,7 +48,7 @@ def gradients(model) -> dict[str, torch.Tensor]:
 
 def random_value(rng: np.random.Generator, name: str, shape) -> np.ndarray:
     noise = rng.standard_normal(shape)
-    if name.endswith("norm.weight"):
+    if name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
         return 1 + STD["norm"] * noise
     if name.endswith("e_score_correction_bias"):  # negative: masking groups with 0 instead of -inf must show
         return STD["bias"] * noise - 0.7
@@ -128,7 +128,7 @@ def margin(calls, unbiased: bool = False) -> float:
             worst = min(worst, gap(scores, gate.top_k))
         sigmoid = hasattr(gate, "e_score_correction_bias")
         choice = scores + gate.e_score_correction_bias if sigmoid else scores
-        if (gate.num_group or 1) > 1 and getattr(gate, "topk_method", "noaux_tc") != "greedy":
+        if (getattr(gate, "num_group", 1) or 1) > 1 and getattr(gate, "topk_method", "noaux_tc") != "greedy":
             grouped = choice.view(choice.shape[0], gate.num_group, -1)
             group_scores = grouped.topk(2, dim=-1).values.sum(-1) if sigmoid else grouped.max(-1).values
             worst = min(worst, gap(group_scores, gate.topk_group))

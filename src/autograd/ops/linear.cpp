@@ -9,17 +9,6 @@
 namespace frugal::ops {
 namespace {
 
-void add_bias(const Context& ctx, Tensor& y, const Tensor& bias) {
-  const int64_t n = y.cols();
-  const float* b = bias.f32();
-  float* out = y.f32();
-  ctx.pool.parallel_for(y.rows(), 64, [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; ++r) {
-      for (int64_t c = 0; c < n; ++c) out[r * n + c] += b[c];
-    }
-  });
-}
-
 void linear_backward(const Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
                      const Tensor& y) {
   if (x.needs_gradient()) {

@@ -71,6 +71,18 @@ kernels::Gemm weight_gradient_problem(const float* dy, const float* x, int64_t r
           .accumulate = dw.accumulate};
 }
 
+void add_bias(const Context& ctx, Tensor& y, const Tensor& bias) {
+  const int64_t n = y.cols();
+  const std::vector<float> decoded = bias.is_f32() ? std::vector<float>{} : bias.decoded();
+  const float* b = bias.is_f32() ? bias.f32() : decoded.data();
+  float* out = y.f32();
+  ctx.pool.parallel_for(y.rows(), 64, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) {
+      for (int64_t c = 0; c < n; ++c) out[r * n + c] += b[c];
+    }
+  });
+}
+
 static void multiply_streaming(const Context& ctx, std::span<const Product> products) {
   std::vector<kernels::LinearProblem> problems;
   for (const Product& p : products) {

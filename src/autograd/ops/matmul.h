@@ -30,6 +30,8 @@ struct Product {
 };
 void multiply(const Context& ctx, std::span<const Product> products);
 void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y);
+// Adds `bias` (cols) to every row of y; any format.
+void add_bias(const Context& ctx, Tensor& y, const Tensor& bias);
 // dx (rows, in) (+)= dy (rows, out) W.
 void multiply_input_gradient(const Context& ctx, const float* dy, const Tensor& weight, int64_t rows,
                              Tensor::GradientTarget dx);
