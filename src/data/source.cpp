@@ -10,8 +10,8 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/utf8.h"
 #include "data/byte_reader.h"
-#include "data/utf8.h"
 
 namespace frugal {
 namespace {

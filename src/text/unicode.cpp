@@ -3,7 +3,6 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 #include <memory>
 #include <vector>
@@ -92,20 +91,6 @@ uint32_t to_upper(uint32_t code) {
 }
 uint32_t to_lower(uint32_t code) {
   return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
-}
-
-size_t valid_utf8_prefix(std::string_view text) {
-  const char* p = text.data();
-  const char* const end = p + text.size();
-  while (p < end) {
-    uint64_t word;
-    while (end - p >= 8 && (std::memcpy(&word, p, 8), (word & 0x8080808080808080u) == 0)) p += 8;
-    if (p == end) break;
-    const DecodedChar c = decode_utf8(p, end);
-    if (c.code == kInvalidChar) break;
-    p += c.bytes;
-  }
-  return static_cast<size_t>(p - text.data());
 }
 
 size_t invalid_utf8_prefix(std::string_view text) {

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/utf8.h"  // valid_utf8_prefix
+
 namespace frugal {
 
 // L*, N*, M*, P* and S* of the general category; `space` is the property White_Space and comes first.
@@ -25,8 +27,6 @@ DecodedChar decode_utf8(const char* p, const char* end);
 
 void append_utf8(std::string& out, uint32_t code);
 
-// Length of the longest prefix that is valid UTF-8.
-size_t valid_utf8_prefix(std::string_view text);
 // Length of the run of bytes at the start that belong to no valid character.
 size_t invalid_utf8_prefix(std::string_view text);
 // How many bytes at the end begin a character that more bytes could complete (0 to 3).

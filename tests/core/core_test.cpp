@@ -8,6 +8,7 @@
 #include "core/files.h"
 #include "core/rng.h"
 #include "core/thread_pool.h"
+#include "core/utf8.h"
 
 namespace frugal {
 namespace {
@@ -128,6 +129,19 @@ TEST(Files, AtomicWriteLeavesNothingBehindOnFailure) {
   EXPECT_EQ(MappedFile(dir / "a").text(), "one");
   EXPECT_THROW(read_file(dir / "missing"), Error);
   EXPECT_THROW(write_file_atomically(dir / "no" / "such", "x"), Error);
+}
+
+TEST(Utf8, ValidityAndReplacementAreTheStandards) {
+  EXPECT_EQ(valid_utf8_prefix("plain ascii, long enough"), 24u);
+  EXPECT_EQ(valid_utf8_prefix("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80"), 10u);
+  for (const std::string bad : {"\xC0\xAF", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE2\x82", "\x80", "\xFF"}) {
+    EXPECT_EQ(valid_utf8_prefix("ok" + bad), 2u);
+  }
+  const std::string r = "\xEF\xBF\xBD";
+  // Table 3-8 of the Unicode standard, chapter 3.
+  EXPECT_EQ(replace_invalid_utf8("\x61\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64"),
+            "a" + r + r + r + "b" + r + "c" + r + r + "d");
+  EXPECT_EQ(replace_invalid_utf8("caf\xC3\xA9"), "caf\xC3\xA9");
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "pipeline/report/html.h"
 
-#include "data/utf8.h"
+#include "core/utf8.h"
 
 namespace frugal {
 
