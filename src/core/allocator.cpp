@@ -49,6 +49,8 @@ std::shared_ptr<std::byte> Allocator::allocate(size_t bytes) {
           static_cast<double>(size) / 1e6, static_cast<double>(in_use_) / 1e6);
     }
     block = static_cast<std::byte*>(map);
+    const std::lock_guard lock(mutex_);
+    mapped_ += size;
   }
   return {block, [self = shared_from_this(), size](std::byte* p) { self->give_back(p, size); }};
 }
@@ -63,6 +65,7 @@ void Allocator::release_unused() {
   const std::lock_guard lock(mutex_);
   for (auto& [size, blocks] : unused_) {
     for (std::byte* block : blocks) ::munmap(block, size);
+    mapped_ -= size * blocks.size();
     blocks.clear();
   }
 }

@@ -28,6 +28,7 @@ class Allocator : public std::enable_shared_from_this<Allocator> {
   bool dry() const { return dry_; }
   size_t in_use() const { return in_use_; }
   size_t peak() const { return peak_; }
+  size_t mapped() const { return mapped_; }  // in use and kept: what the process holds
   void reset_peak() { peak_ = in_use_; }
 
  private:
@@ -37,7 +38,7 @@ class Allocator : public std::enable_shared_from_this<Allocator> {
   bool dry_;
   mutable std::mutex mutex_;
   std::map<size_t, std::vector<std::byte*>> unused_;
-  size_t in_use_ = 0, peak_ = 0;
+  size_t in_use_ = 0, peak_ = 0, mapped_ = 0;
 };
 
 }  // namespace frugal

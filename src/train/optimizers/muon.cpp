@@ -18,31 +18,36 @@ constexpr int kIterations = 5;
 constexpr float kA = 3.4445f, kB = -4.7750f, kC = 2.0315f;  // of the quintic a x + b x^3 + c x^5
 constexpr float kTiny = 1e-7f;
 constexpr double kUpdateRms = 0.2;         // what AdamW's updates have, so that one learning rate serves both
-constexpr int64_t kGroupBytes = 64 << 20;  // scratch of a group, unless one matrix alone needs more
+constexpr int64_t kGroupValues = 8 << 20;  // scratch of a group, unless one matrix alone needs more
 
 struct Matrix {
   Parameter parameter;
   Tensor momentum;
 };
 
+// Floats of scratch for one matrix.
+int64_t scratch_values(int64_t rows, int64_t cols) {
+  const int64_t side = std::min(rows, cols);
+  return 2 * rows * cols + 3 * side * side;
+}
+
 // x <- p(x), p the quintic over the singular values, for `count` matrices one behind the other. With the
 // smaller side s: T = x x^T (or x^T x), B = T (b I + c T), x' = (a I + B) x (or x (a I + B), which spares the
 // transposes).
 class NewtonSchulz {
  public:
-  NewtonSchulz(const Context& ctx, int64_t count, int64_t rows, int64_t cols)
-      : ctx_(ctx),
-        count_(count),
-        rows_(rows),
-        cols_(cols),
-        side_(std::min(rows, cols)),
-        x_(Tensor::empty(ctx, {count, rows, cols})),
-        next_(Tensor::empty(ctx, {count, rows, cols})),
-        gram_(Tensor::empty(ctx, {count, side_, side_})),
-        left_(Tensor::empty(ctx, {count, side_, side_})),
-        right_(Tensor::empty(ctx, {count, side_, side_})) {}
+  // `scratch` has room for count * scratch_values(rows, cols) floats.
+  NewtonSchulz(const Context& ctx, int64_t count, int64_t rows, int64_t cols, float* scratch)
+      : ctx_(ctx), count_(count), rows_(rows), cols_(cols), side_(std::min(rows, cols)) {
+    const auto take = [&](int64_t values) { return std::exchange(scratch, scratch + count * values); };
+    x_ = take(rows * cols);
+    next_ = take(rows * cols);
+    gram_ = take(side_ * side_);
+    left_ = take(side_ * side_);
+    right_ = take(side_ * side_);
+  }
 
-  float* x(int64_t i) { return x_.f32() + i * rows_ * cols_; }
+  float* x(int64_t i) { return x_ + i * rows_ * cols_; }
 
   void run() {
     for (int iteration = 0; iteration < kIterations; ++iteration) {
@@ -74,8 +79,8 @@ class NewtonSchulz {
     const float* data;
     int64_t row, col;
   };
-  float* at(Tensor& squares, int64_t i) { return squares.f32() + i * side_ * side_; }
-  float* next(int64_t i) { return next_.f32() + i * rows_ * cols_; }
+  float* at(float* squares, int64_t i) const { return squares + i * side_ * side_; }
+  float* next(int64_t i) { return next_ + i * rows_ * cols_; }
 
   static kernels::Gemm problem(Size size, Operand a, Operand b, float* c, int64_t c_row) {
     return {.m = size.m,
@@ -99,12 +104,12 @@ class NewtonSchulz {
     kernels::gemm(ctx_.pool, ctx_.kernels, problems, kernels::Precision::f32);
   }
   // to = factor * from + diagonal * I, matrix by matrix.
-  void affine(Tensor& from, float factor, float diagonal, Tensor& to) {
+  void affine(const float* from, float factor, float diagonal, float* to) {
     ctx_.pool.parallel_for(count_ * side_, std::max<int64_t>(1, 4096 / side_),
                            [&](int64_t begin, int64_t end, int) {
                              for (int64_t row = begin; row < end; ++row) {
-                               const float* x = from.f32() + row * side_;
-                               float* y = to.f32() + row * side_;
+                               const float* x = from + row * side_;
+                               float* y = to + row * side_;
                                for (int64_t col = 0; col < side_; ++col) y[col] = factor * x[col];
                                y[row % side_] += diagonal;
                              }
@@ -113,7 +118,7 @@ class NewtonSchulz {
 
   const Context& ctx_;
   int64_t count_, rows_, cols_, side_;
-  Tensor x_, next_, gram_, left_, right_;
+  float *x_, *next_, *gram_, *left_, *right_;  // count matrices each
 };
 
 class Muon : public Optimizer {
@@ -132,20 +137,25 @@ class Muon : public Optimizer {
       const Shape shape = parameter.value.shape();
       groups_[{shape[0], shape[1]}].push_back({std::move(parameter), Tensor::zeros(ctx, shape)});
     }
+    for (const auto& [shape, matrices] : groups_) {
+      const size_t at_once = std::min(matrices.size(), group_size(shape.first, shape.second));
+      scratch_ =
+          std::max(scratch_, static_cast<int64_t>(at_once) * scratch_values(shape.first, shape.second));
+    }
     adamw_ = make_adamw(ctx, std::move(rest), options);
   }
 
   void step(const Context& ctx, double lr, double gradient_scale) override {
     adamw_->steps = steps++;
     adamw_->step(ctx, lr, gradient_scale);
+    if (groups_.empty()) return;
+    Tensor scratch = Tensor::empty(ctx, {scratch_});
+    const auto scale = static_cast<float>(gradient_scale);
     for (auto& [shape, matrices] : groups_) {
-      const int64_t side = std::min(shape.first, shape.second);
-      const int64_t bytes =
-          (2 * shape.first * shape.second + 3 * side * side) * static_cast<int64_t>(sizeof(float));
-      const size_t at_once = static_cast<size_t>(std::max<int64_t>(1, kGroupBytes / bytes));
+      const size_t at_once = group_size(shape.first, shape.second);
       for (size_t begin = 0; begin < matrices.size(); begin += at_once) {
         const size_t size = std::min(at_once, matrices.size() - begin);
-        update(ctx, std::span(matrices).subspan(begin, size), lr, static_cast<float>(gradient_scale));
+        update(ctx, std::span(matrices).subspan(begin, size), lr, scale, scratch);
       }
     }
   }
@@ -158,12 +168,18 @@ class Muon : public Optimizer {
   }
 
  private:
-  void update(const Context& ctx, std::span<Matrix> matrices, double lr, float gradient_scale) {
+  // Matrices that go through the iteration at once.
+  static size_t group_size(int64_t rows, int64_t cols) {
+    return static_cast<size_t>(std::max<int64_t>(1, kGroupValues / scratch_values(rows, cols)));
+  }
+
+  void update(const Context& ctx, std::span<Matrix> matrices, double lr, float gradient_scale,
+              Tensor& scratch) {
     const int64_t count = static_cast<int64_t>(matrices.size());
     const int64_t rows = matrices[0].momentum.dim(0), cols = matrices[0].momentum.dim(1), size = rows * cols;
     for (Matrix& matrix : matrices) matrix.parameter.value.gradient_sum(ctx);
-    NewtonSchulz iteration(ctx, count, rows, cols);
     if (ctx.dry_run()) return;
+    NewtonSchulz iteration(ctx, count, rows, cols, scratch.f32());
     const float mu = static_cast<float>(options_.momentum);
     ctx.pool.parallel_for(count, 1, [&](int64_t i, int64_t, int) {
       Matrix& matrix = matrices[static_cast<size_t>(i)];
@@ -195,6 +211,7 @@ class Muon : public Optimizer {
   OptimizerOptions options_;
   std::map<std::pair<int64_t, int64_t>, std::vector<Matrix>> groups_;  // by shape
   std::unique_ptr<Optimizer> adamw_;
+  int64_t scratch_ = 0;  // floats that the largest group needs
 };
 
 }  // namespace
