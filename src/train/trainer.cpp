@@ -109,6 +109,7 @@ Trainer::Trainer(const Context& ctx, Model& model, BatchSource& data, const Trai
   }
   if (!hooks_.spent) hooks_.spent = wall_clock();
   ctx_.compute = options.compute_mode();
+  ctx_.stream_weights = false;
   ctx_.tape = nullptr;
   ctx_.aux = nullptr;
   model.set_recompute(options.recompute);
