@@ -18,6 +18,8 @@
 #include <string_view>
 #include <vector>
 
+#include "text/chat_template.h"
+
 namespace frugal {
 
 class ByteReader;
@@ -38,9 +40,6 @@ std::vector<std::string> expand_pattern(const std::string& pattern, std::string_
 // The same over a list; a file matched twice counts once.
 std::vector<std::string> expand_patterns(const std::vector<std::string>& patterns, std::string_view where);
 
-struct ChatMessage {
-  std::string role, content;
-};
 // A document has text or messages, not both.
 struct Document {
   std::string text;
