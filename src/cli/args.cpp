@@ -64,7 +64,7 @@ std::string unexpected(const CLI::App& app, const std::string& given) {
 }  // namespace
 
 Command Command::subcommand(const std::string& name, const std::string& help) {
-  CLI::App* app = app_of(app_).add_subcommand(name, help);
+  CLI::App* app = app_of(app_).add_subcommand(name, help)->group("Verbs");
   return {app, chosen_};
 }
 void Command::positional(const std::string& name, std::string& value, const std::string& help,
@@ -101,11 +101,20 @@ void Command::option(const std::string& flags, std::optional<uint64_t>& value, c
 void Command::option(const std::string& flags, std::vector<std::string>& values, const std::string& help) {
   app_of(app_).add_option(flags, values, help)->type_size(1)->allow_extra_args(false);
 }
+void Command::required_option(const std::string& flags, std::string& value, const std::string& help) {
+  app_of(app_)
+      .add_option(flags, value, help)
+      ->required()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
 void Command::flag(const std::string& flags, bool& value, const std::string& help) {
   app_of(app_).add_flag(flags, value, help);
 }
 void Command::action(std::function<void()> run) {
-  app_of(app_).parse_complete_callback([chosen = chosen_, run = std::move(run)] { *chosen = run; });
+  CLI::App& app = app_of(app_);
+  app.parse_complete_callback([&app, chosen = chosen_, run = std::move(run)] {
+    if (app.get_subcommands().empty()) *chosen = run;  // else the sub-verb's
+  });
 }
 
 void parse_and_run(const std::vector<std::string>& arguments, const std::string& about,
@@ -113,6 +122,7 @@ void parse_and_run(const std::vector<std::string>& arguments, const std::string&
   CLI::App app(about, "frugal");
   app.require_subcommand(0, 1);
   app.get_formatter()->column_width(34);
+  app.get_formatter()->label("SUBCOMMAND", "VERB");
   std::function<void()> chosen;
   Command root(&app, &chosen);
   declare(root);
@@ -120,7 +130,9 @@ void parse_and_run(const std::vector<std::string>& arguments, const std::string&
   try {
     app.parse(std::move(reversed));
   } catch (const CLI::CallForHelp&) {
-    std::fputs(innermost(app).help().c_str(), stdout);
+    const CLI::App& command = innermost(app);
+    const std::string prefix = command.get_parent() == nullptr ? "" : full_name(*command.get_parent());
+    std::fputs(command.help(prefix).c_str(), stdout);
     return;
   } catch (const CLI::ExtrasError&) {
     const CLI::App& command = innermost(app);

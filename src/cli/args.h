@@ -31,6 +31,7 @@ class Command {
   void option(const std::string& flags, std::optional<uint64_t>& value, const std::string& help);
   void option(const std::string& flags, std::vector<std::string>& values,
               const std::string& help);  // repeatable
+  void required_option(const std::string& flags, std::string& value, const std::string& help);
   void flag(const std::string& flags, bool& value, const std::string& help);
   // Runs when this command was chosen.
   void action(std::function<void()> run);

@@ -91,6 +91,10 @@ void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) finish_output();
 }
 
+void flush() {
+  finish_output();
+}
+
 void print_json(const Json& value) {
   print(to_text(value) + "\n");
 }

@@ -63,6 +63,7 @@ class Runtime {
 
 // To stdout; Error when it cannot be written.
 void print(std::string_view text);
+void flush();
 // A line on stdout that is one JSON object.
 void print_json(const Json& value);
 // A line of progress or a warning on stderr, unless --quiet.

@@ -5,7 +5,16 @@
 namespace frugal::cli {
 
 std::span<const Verb> all_verbs() {
-  static constexpr std::array<Verb, 0> list = {};
+  static constexpr std::array list = {
+      Verb{"generate", "Continue a text", declare_generate},
+      Verb{"chat", "Talk to a model in the terminal", declare_chat},
+      Verb{"tokenizer", "Train a tokenizer; turn text into ids and back", declare_tokenizer},
+      Verb{"logits", "Write the logits of given token ids to a .npy file", declare_logits},
+      Verb{"perplexity", "Perplexity and bits per byte of a text", declare_perplexity},
+      Verb{"info", "Parameters, memory and FLOPs of a model or preset", declare_info},
+      Verb{"bench", "Speed of a model, of training, and of this machine", declare_bench},
+      Verb{"ledger", "What was spent: list, total, export", declare_ledger},
+  };
   return list;
 }
 

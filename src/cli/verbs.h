@@ -6,6 +6,13 @@
 
 namespace frugal::cli {
 
+void declare_generate(Command& command, const Environment& environment);
+void declare_chat(Command& command, const Environment& environment);
+void declare_logits(Command& command, const Environment& environment);
+void declare_perplexity(Command& command, const Environment& environment);
 void declare_info(Command& command, const Environment& environment);
+void declare_tokenizer(Command& command, const Environment& environment);
+void declare_ledger(Command& command, const Environment& environment);
+void declare_bench(Command& command, const Environment& environment);
 
 }  // namespace frugal::cli

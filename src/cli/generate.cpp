@@ -1,0 +1,75 @@
+// frugal generate MODEL -p TEXT: continues a text.
+#include <nlohmann/json.hpp>
+
+#include "cli/input.h"
+#include "cli/reply.h"
+#include "cli/verbs.h"
+#include "core/error.h"
+
+namespace frugal::cli {
+namespace {
+
+struct GenerateArguments {
+  CommonOptions common;
+  SamplingFlags sampling;
+  std::string model;
+  std::optional<std::string> prompt;
+  int64_t tokens = 128;
+};
+
+EngineOptions engine_options(const GenerateArguments& a, const Model& model, int64_t prompt) {
+  EngineOptions options;
+  options.kv_format = &kv_format(parse_compute(a.sampling.compute));
+  const int64_t most = model.shape().max_positions;
+  // Without --context room for exactly this reply, as far as the model reaches.
+  options.context = a.sampling.context.value_or(a.tokens == 0 ? most : std::min(most, prompt + a.tokens));
+  return options;
+}
+
+void generate(const GenerateArguments& a, const Environment& environment) {
+  if (a.tokens < 0) fail_usage("-n {}: expected 0 (until the context is full) or more", a.tokens);
+  if (!a.prompt && environment.input_is_terminal)
+    fail_usage("no prompt: give one with -p TEXT, or -p - to read it");
+  Runtime runtime(a.common, environment);
+  runtime.ctx().compute = parse_compute(a.sampling.compute);
+  const OpenModel model = open_model(runtime, a.model);
+  const ReplyRequest request{.prompt = encode_prompt(model.tokenizer, text_or_input(a.prompt.value_or("-"))),
+                             .max_tokens = a.tokens,
+                             .sampling = a.sampling.options(model.generation),
+                             .stop_ids = stop_ids(model),
+                             .stop_strings = a.sampling.stop};
+  Engine engine(runtime.ctx(), *model.model, engine_options(a, *model.model, std::ssize(request.prompt)));
+  const Reply reply = stream_reply(engine, model.tokenizer, request, [&](std::string_view piece) {
+    if (a.common.json) return;
+    print(piece);
+    flush();
+  });
+  const Generation& g = reply.generation;
+  if (a.common.json) {
+    return print_json({{"text", reply.text},
+                       {"ids", g.ids},
+                       {"finish_reason", reply.reason},
+                       {"prompt_tokens", g.prompt_tokens},
+                       {"seed", request.sampling.seed},
+                       {"prefill_seconds", g.prefill_seconds},
+                       {"decode_seconds", g.decode_seconds},
+                       {"tok_s", reply.tokens_per_second()}});
+  }
+  print("\n");
+  note(a.common, fmt::format("{} tokens in, {} out, {:.1f} tok/s, {}", g.prompt_tokens, g.ids.size(),
+                             reply.tokens_per_second(), reply.reason));
+}
+
+}  // namespace
+
+void declare_generate(Command& command, const Environment& environment) {
+  const auto a = std::make_shared<GenerateArguments>();
+  a->common.declare(command);
+  command.positional("MODEL", a->model, "A directory in Hugging Face layout or a run directory");
+  command.option("-p,--prompt", a->prompt, "The text to continue; - reads standard input");
+  command.option("-n", a->tokens, "At most so many tokens; 0: until the context is full");
+  a->sampling.declare(command);
+  command.action([a, environment] { generate(*a, environment); });
+}
+
+}  // namespace frugal::cli

@@ -1,0 +1,75 @@
+#include "cli/open_model.h"
+
+#include <algorithm>
+#include <random>
+
+#include "core/error.h"
+
+namespace frugal::cli {
+
+OpenModel open_model(Runtime& runtime, const std::string& name) {
+  const fs::path directory = find_model(name);
+  return {directory, load_model(runtime.ctx(), directory), Tokenizer::load(directory),
+          read_generation_config(directory)};
+}
+
+Tokenizer open_tokenizer(const std::string& name) {
+  const fs::path path(name);
+  if (fs::is_directory(path) && !fs::exists(path / "tokenizer.json"))
+    return Tokenizer::load(find_model(name));
+  return Tokenizer::load(path);
+}
+
+void SamplingFlags::declare(Command& command) {
+  command.option("--temp", temperature,
+                 "Temperature; 0 always takes the most likely token (default: the model's, or 0.8)");
+  command.option("--top-k", top_k, "Choose among the k most likely tokens; 0: all");
+  command.option("--top-p", top_p,
+                 "Choose among the most likely tokens that together reach this probability");
+  command.option("--min-p", min_p,
+                 "Choose among tokens at least this likely, relative to the most likely one");
+  command.option("--repetition-penalty", repetition_penalty,
+                 "Above 1: tokens already in the text become less likely");
+  command.option("--seed", seed, "Of the random choice (default: a new one every time)");
+  command.option("--stop", stop, "End the reply at this text, which is not shown; may be repeated");
+  command.option("--context", context, "Tokens of context, prompt and reply (default: as needed)");
+  command.option("--compute", compute, "fast (bf16 keys and values) or exact (f32 throughout)");
+}
+
+SamplingOptions SamplingFlags::options(const GenerationConfig& wishes) const {
+  constexpr double kTemperature = 0.8;
+  SamplingOptions options;
+  const bool greedy = wishes.do_sample && !*wishes.do_sample && !wishes.temperature;
+  options.temperature = temperature.value_or(greedy ? 0 : wishes.temperature.value_or(kTemperature));
+  options.top_k = top_k.value_or(wishes.top_k.value_or(0));
+  options.top_p = top_p.value_or(wishes.top_p.value_or(1));
+  options.min_p = min_p.value_or(wishes.min_p.value_or(0));
+  options.repetition_penalty = repetition_penalty.value_or(wishes.repetition_penalty.value_or(1));
+  options.seed = seed ? *seed : static_cast<int64_t>(std::random_device{}());
+  options.check();
+  return options;
+}
+
+Compute parse_compute(const std::string& text) {
+  if (text == "fast") return Compute::fast;
+  if (text == "exact") return Compute::exact;
+  fail_usage("--compute {}: expected fast or exact", text);
+}
+
+const Format& kv_format(Compute compute) {
+  return compute == Compute::fast ? formats::bf16 : formats::f32;
+}
+
+std::vector<int32_t> stop_ids(const OpenModel& model) {
+  std::vector<int32_t> ids;
+  const auto add = [&](int64_t id) {
+    if (id < 0 || id >= model.model->shape().vocab_size) return;
+    if (std::ranges::find(ids, static_cast<int32_t>(id)) == ids.end())
+      ids.push_back(static_cast<int32_t>(id));
+  };
+  for (const int64_t id : model.generation.eos_token_id) add(id);
+  if (const auto eos = model.tokenizer.eos_id()) add(*eos);
+  return ids;
+}
+
+}  // namespace frugal::cli

@@ -1,0 +1,46 @@
+// A model, its tokenizer and how it wants to be sampled, as the verbs that generate need them.
+#pragma once
+
+#include "cli/cli.h"
+#include "infer/engine.h"
+#include "io/model_files.h"
+#include "text/tokenizer.h"
+
+namespace frugal::cli {
+
+struct OpenModel {
+  fs::path directory;
+  std::unique_ptr<Model> model;
+  Tokenizer tokenizer;
+  GenerationConfig generation;
+};
+// `name` is what the user gave as MODEL.
+OpenModel open_model(Runtime& runtime, const std::string& name);
+
+// The tokenizer of a MODEL, or of a tokenizer.json or a directory that holds one.
+Tokenizer open_tokenizer(const std::string& name);
+
+// Flags of generate and chat. What is not given is as generation_config.json says, else temperature 0.8 and
+// no filter.
+struct SamplingFlags {
+  std::optional<double> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int64_t> top_k;
+  std::optional<int64_t> seed;
+  std::vector<std::string> stop;
+  std::optional<int64_t> context;
+  std::string compute = "fast";
+
+  void declare(Command& command);
+  // Checked; without --seed a new one every time.
+  SamplingOptions options(const GenerationConfig& wishes) const;
+};
+
+// exact or fast; UsageError otherwise.
+Compute parse_compute(const std::string& text);
+// What the keys and values of an engine are stored as.
+const Format& kv_format(Compute compute);
+
+// The ids that end a reply: those of generation_config.json and the tokenizer's EOS.
+std::vector<int32_t> stop_ids(const OpenModel& model);
+
+}  // namespace frugal::cli

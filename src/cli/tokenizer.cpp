@@ -1,0 +1,98 @@
+// frugal tokenizer train | encode | decode.
+#include <nlohmann/json.hpp>
+
+#include "cli/input.h"
+#include "cli/open_model.h"
+#include "cli/verbs.h"
+#include "core/error.h"
+#include "data/source.h"
+#include "text/bpe_trainer.h"
+
+namespace frugal::cli {
+namespace {
+
+struct TokenizerArguments {
+  CommonOptions common;
+  std::string model, out, ids;
+  std::optional<std::string> file, text;
+  std::vector<std::string> files;
+  BpeOptions bpe;
+  bool no_special = false;
+};
+
+void train(const TokenizerArguments& a, const Environment& environment) {
+  Runtime runtime(a.common, environment);
+  BpeTrainer trainer(a.bpe, runtime.ctx().pool);
+  for_each_document(expand_patterns(a.files, "FILES"), {}, [&](const Document& document) {
+    if (!document.text.empty()) trainer.add(document.text);
+    for (const ChatMessage& message : document.messages) trainer.add(message.content);
+    return true;
+  });
+  const Tokenizer tokenizer = trainer.train();
+  make_directories(a.out);
+  tokenizer.save(a.out);
+  if (a.common.json) {
+    return print_json({{"out", a.out},
+                       {"vocab_size", tokenizer.vocab_size()},
+                       {"documents", trainer.documents()},
+                       {"bytes", trainer.bytes()}});
+  }
+  note(a.common, fmt::format("{}: {} tokens learned from {} documents, {} bytes", a.out,
+                             tokenizer.vocab_size(), trainer.documents(), trainer.bytes()));
+}
+
+std::string given_text(const TokenizerArguments& a) {
+  if (a.file && a.text) fail_usage("give either --file or --text");
+  if (a.text) return *a.text;
+  return a.file && *a.file != "-" ? read_file(*a.file) : read_standard_input();
+}
+
+void encode(const TokenizerArguments& a, const Environment&) {
+  const Tokenizer tokenizer = open_tokenizer(a.model);
+  const auto ids = tokenizer.encode(given_text(a), {.add_special = !a.no_special, .parse_special = true});
+  if (a.common.json) return print_json({{"ids", ids}});
+  for (size_t i = 0; i < ids.size(); ++i) print(fmt::format("{}{}", i ? " " : "", ids[i]));
+  print("\n");
+}
+
+void decode(const TokenizerArguments& a, const Environment&) {
+  const Tokenizer tokenizer = open_tokenizer(a.model);
+  std::vector<int32_t> ids;
+  for (const auto& list : read_ids(a.ids)) ids.insert(ids.end(), list.begin(), list.end());
+  const std::string text = tokenizer.decode(ids, {.skip_special = a.no_special});
+  if (a.common.json) return print_json({{"text", text}});
+  print(text);  // exactly these bytes: no newline is added
+}
+
+constexpr const char* kModelHelp = "A directory with tokenizer.json, or the file itself";
+
+}  // namespace
+
+void declare_tokenizer(Command& command, const Environment& environment) {
+  const auto a = std::make_shared<TokenizerArguments>();
+  const auto declare = [&](const char* name, const char* help,
+                           void (*run)(const TokenizerArguments&, const Environment&)) {
+    Command sub = command.subcommand(name, help);
+    a->common.declare(sub);
+    sub.action([a, run, environment] { run(*a, environment); });
+    return sub;
+  };
+  Command learn = declare("train", "Learn a byte-level BPE tokenizer from text", train);
+  learn.positional("FILES", a->files, "Text: .txt or .jsonl, also .gz and .zst; folders and globs");
+  learn.required_option("--out", a->out, "Directory to write tokenizer.json and tokenizer_config.json to");
+  learn.option("--vocab", a->bpe.vocab_size, "Size of the vocabulary");
+  learn.option("--min-frequency", a->bpe.min_frequency, "Pairs seen less often are not merged");
+
+  Command to_ids = declare("encode", "Text to token ids", encode);
+  to_ids.positional("MODEL", a->model, kModelHelp);
+  to_ids.option("--file", a->file, "The text; standard input when neither this nor --text is given");
+  to_ids.option("--text", a->text, "The text itself");
+  to_ids.flag("--no-special", a->no_special, "Leave out BOS and EOS");
+
+  Command to_text = declare("decode", "Token ids to text", decode);
+  to_text.positional("MODEL", a->model, kModelHelp);
+  to_text.required_option("--ids", a->ids, "JSON file of token ids; - reads standard input");
+  to_text.flag("--no-special", a->no_special, "Leave out special tokens");
+}
+
+}  // namespace frugal::cli
