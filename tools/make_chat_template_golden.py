@@ -221,6 +221,7 @@ words | select('equalto', 'a') | list
 l | select('odd') | list
 l | select | list
 l | reject('gt', 1) | list
+nothing | selectattr('x') | map('upper') | list
 people | selectattr('age', 'equalto', 3) | map(attribute='name') | list
 people | selectattr('tags') | list | length
 people | selectattr('tags', 'defined') | list | length

@@ -92,7 +92,10 @@ void Trainer::prepare_snapshot() {
   optimizer_->visit_state([&](const std::string& name, Tensor& value) {
     snapshot_.optimizer.push_back({name, Tensor::empty(ctx_, value.shape())});
   });
-  snapshot_.config = to_text(model_.config(), 2) + "\n";
+  Json config = model_.config();  // as io's save_model writes it
+  config["torch_dtype"] = "float32";
+  config.erase("dtype");
+  snapshot_.config = to_text(config, 2) + "\n";
   snapshot_.model_files = hooks_.model_files;
 }
 

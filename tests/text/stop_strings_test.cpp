@@ -43,7 +43,9 @@ TEST(StopStrings, NoneMeansNothingIsHeld) {
   EXPECT_EQ(stops.push("abc"), "abc");
 }
 
-TEST(StopStrings, AnEmptyOneIsAUsageError) { EXPECT_THROW(StopStrings({"a", ""}), UsageError); }
+TEST(StopStrings, AnEmptyOneIsAUsageError) {
+  EXPECT_THROW(StopStrings({"a", ""}), UsageError);
+}
 
 }  // namespace
 }  // namespace frugal

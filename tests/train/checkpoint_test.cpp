@@ -8,6 +8,7 @@
 #include <chrono>
 #include <fstream>
 
+#include "io/model_files.h"
 #include "train/fixtures.h"
 
 namespace frugal {
@@ -71,23 +72,19 @@ TEST(Checkpoint, ResumeIsBitExact) {
 }
 
 TEST(Checkpoint, TheModelDirectoryIsHuggingFaces) {
-  const RunDirectory run;
-  const Outcome outcome = train(run.path(), tiny_options(), 0);
-  ThreadPool pool(1);
-  Context ctx{pool, kernels::best()};
-  auto model = create_model(read_json_file(run.path() / "model" / "config.json"));
-  const SafetensorsDirectory files(run.path() / "model");
-  EachParameter each([&](const std::string& name, Tensor& value, const ParameterInfo&) {
-    const SafetensorsEntry* entry = files.find(name);
-    ASSERT_NE(entry, nullptr) << name;
-    std::vector<float> values(static_cast<size_t>(value.size()));
-    ASSERT_EQ(values.size() * sizeof(float), entry->data.size());
-    std::memcpy(values.data(), entry->data.data(), entry->data.size());
-    value = Tensor::from(ctx, value.shape(), values);
-  });
-  model->visit(each);
-  EXPECT_TRUE(same_bits(all_values(*model), outcome.weights));
-  EXPECT_EQ(read_file(run.path() / "model" / "tokenizer.json"), "{}");
+  for (const std::string_view config : {kTinyV3, kTinyLlama}) {
+    const RunDirectory run, again;
+    const Outcome outcome = train(run.path(), tiny_options(), 0, 1, 10, config);
+    ThreadPool pool(1);
+    Context ctx{pool, kernels::best()};
+    auto model = load_model(ctx, find_model(run.path().string()));
+    EXPECT_TRUE(same_bits(all_values(*model), outcome.weights));
+    EXPECT_EQ(read_file(run.path() / "model" / "tokenizer.json"), "{}");
+    save_model(again.path(), *model, {});  // the one other place that writes models writes the same bytes
+    for (const char* file : {"config.json", "model.safetensors"}) {
+      EXPECT_EQ(read_file(run.path() / "model" / file), read_file(again.path() / file)) << file;
+    }
+  }
 }
 
 TEST(Checkpoint, OnlyTheLastAreKept) {
