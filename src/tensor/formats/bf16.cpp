@@ -15,7 +15,7 @@ static void decode(const std::byte* from, float* to, int64_t values) {
   }
 }
 
-static void encode(const float* from, std::byte* to, int64_t values) {
+static void encode(const float* from, std::byte* to, int64_t values, const float*) {
   for (int64_t i = 0; i < values; ++i) {
     const uint32_t bits = std::bit_cast<uint32_t>(from[i]);
     uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1)) >> 16;
@@ -25,6 +25,11 @@ static void encode(const float* from, std::byte* to, int64_t values) {
   }
 }
 
-extern const Format bf16{"bf16", "BF16", 1, 2, decode, encode};
+extern const Format bf16{.name = "bf16",
+                         .safetensors = "BF16",
+                         .ggml = 30,
+                         .block_bytes = 2,
+                         .decode = decode,
+                         .encode_weighted = encode};
 
 }  // namespace frugal::formats
