@@ -10,7 +10,7 @@ namespace frugal::kernels {
 constexpr int64_t kKeyChunk = 256;
 // For speed only: keys packed at a time, query rows at a time, and floats to which rows in scratch are
 // padded.
-constexpr int64_t kKeyBlock = 64, kRowBlock = 48, kPad = 16;
+constexpr int64_t kKeyBlock = 64, kRowBlock = 48, kGradKeys = 128, kPad = 16;
 
 // "Row" r is head r % group of query r / group, so the keys a row sees grow with r.
 struct AttentionHead {
@@ -61,9 +61,9 @@ struct AttentionGradScratch {
   float *q, *dq;                  // (kRowBlock, qk_padded)
   float* dout;                    // (kRowBlock, v_padded)
   float *weights, *dscores;       // (kRowBlock, kKeyBlock)
-  float *key_columns, *key_rows;  // (qk_dim, kKeyBlock), (kKeyBlock, qk_padded)
-  float* value_columns;           // (v_dim, kKeyBlock)
-  float *dk, *dv;                 // (kKeyBlock, qk_padded), (kKeyBlock, v_padded)
+  float *key_columns, *key_rows;  // (kGradKeys / kKeyBlock, qk_dim, kKeyBlock), (kGradKeys, qk_padded)
+  float* value_columns;           // (kGradKeys / kKeyBlock, v_dim, kKeyBlock)
+  float *dk, *dv;                 // (kGradKeys, qk_padded), (kGradKeys, v_padded)
 };
 
 // The backward of rows [row_begin, row_end) against keys [key_begin, key_end), whose ends are multiples of

@@ -33,11 +33,11 @@ AttentionGradScratch carve_scratch(Carver& carver, const Attention& a) {
   s.dout = carver.take(kRowBlock * v);
   s.weights = carver.take(kRowBlock * kKeyBlock);
   s.dscores = carver.take(kRowBlock * kKeyBlock);
-  s.key_columns = carver.take(a.qk_dim * kKeyBlock);
-  s.key_rows = carver.take(kKeyBlock * qk);
-  s.value_columns = carver.take(a.v_dim * kKeyBlock);
-  s.dk = carver.take(kKeyBlock * qk);
-  s.dv = carver.take(kKeyBlock * v);
+  s.key_columns = carver.take(a.qk_dim * kGradKeys);
+  s.key_rows = carver.take(kGradKeys * qk);
+  s.value_columns = carver.take(a.v_dim * kGradKeys);
+  s.dk = carver.take(kGradKeys * qk);
+  s.dv = carver.take(kGradKeys * v);
   return s;
 }
 

@@ -131,6 +131,23 @@ TEST(AttentionForward, LargeScoresStayFinite) {
   });
 }
 
+TEST(AttentionForward, NotANumberStaysVisibleAndInItsRow) {
+  AttentionArrays a({.name = "", .heads = 2, .kv_heads = 1, .qk_dim = 8, .v_dim = 8, .spans = {{20, 20}}});
+  for (const float bad : {NAN, INFINITY}) {
+    a.q[index_of(7 * a.q_row + 8)] = bad;  // row 7, head 1
+    for_each_table([&](const Table& table) {
+      const AttentionCall call(a, Element::f32, table);
+      ThreadPool pool(1);
+      const Result got = forward(pool, table, a, call.args);
+      for (int64_t row = 0; row < 20; ++row) {
+        for (int64_t c = 0; c < 16; ++c) {
+          EXPECT_EQ(std::isnan(got.out[index_of(row * a.out_row + c)]), row == 7 && c >= 8) << row << " " << c;
+        }
+      }
+    });
+  }
+}
+
 TEST(AttentionForward, BrokenContractsAreRefused) {
   const AttentionArrays a(attention_cases()[1]);
   ThreadPool pool(1);

@@ -89,15 +89,18 @@ static inline void score_block(const Block& b, int64_t block, const float* keys)
 // Scores of one row become exp(scale * score - max) over `whole`; outside `seen` they are 0.
 static inline void softmax_row(float* scores, Range whole, Range seen, float scale, float* max_out,
                                float* sum_out) {
-  mask_outside(scores, whole, seen.begin < seen.end ? seen : Range{whole.end, whole.end});
-  Vec most = load(scores + whole.begin);
-  for (int64_t j = whole.begin + kLanes; j < whole.end; j += kLanes) most = max(most, load(scores + j));
+  Vec most = broadcast(-__builtin_inff());
+  for (int64_t j = whole.begin; j < whole.end; j += kLanes) {
+    most = max(most, mask_outside(load(scores + j), j, seen));
+  }
   const float top = reduce_max(most) * scale;
   *max_out = top;
   const Vec offset = broadcast(top == -__builtin_inff() ? 0.0f : -top);
   Vec sum = zero();
   for (int64_t j = whole.begin; j < whole.end; j += kLanes) {
-    const Vec e = exp(fma(load(scores + j), broadcast(scale), offset));
+    const Vec x = mask_outside(load(scores + j), j, seen);
+    // Rounding may leave the largest a little above 0, which exp_nonpositive stands.
+    const Vec e = exp_nonpositive(fma(x, broadcast(scale), offset));
     store(scores + j, e);
     sum = sum + e;
   }

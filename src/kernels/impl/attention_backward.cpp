@@ -7,20 +7,22 @@
 namespace frugal::kernels::KERNEL_TARGET {
 namespace {
 
-// A block of rows against a block of keys; ranges of keys count from the block's first key.
+// A block of rows against a block of keys, `slot` of the chunk; ranges of keys count from the block's first
+// key.
 struct Block {
   const AttentionHead& h;
   const AttentionGradTask& t;
-  int64_t first, rows, key_begin, keys;
+  int64_t first, rows, key_begin, keys, slot;
   Range seen[kRowBlock];
 
-  Block(const AttentionHead& head, const AttentionGradTask& task, int64_t row, int64_t key)
+  Block(const AttentionHead& head, const AttentionGradTask& task, int64_t row, int64_t chunk, int64_t block)
       : h(head),
         t(task),
         first(row),
         rows(smaller(kRowBlock, task.row_end - row)),
-        key_begin(key),
-        keys(smaller(kKeyBlock, task.key_end - key)) {
+        key_begin(chunk + block * kKeyBlock),
+        keys(smaller(kKeyBlock, task.key_end - key_begin)),
+        slot(block) {
     for (int64_t i = 0; i < rows; ++i) {
       const Range all = seen_by(h, first + i);
       seen[i] = overlap({all.begin - key_begin, all.end - key_begin}, {0, keys});
@@ -53,11 +55,10 @@ static inline void softmax_gradient_row(const Block& b, int64_t row, Range whole
   clear(weights, whole.end, kKeyBlock);
   clear(dscores, whole.end, kKeyBlock);
   if (whole.begin >= whole.end) return;
-  mask_outside(weights, whole, seen);
   const int64_t at = (b.first + row) / b.h.group * b.t.lse_row + (b.first + row) % b.h.group;
   const Vec scale = broadcast(b.h.scale), lse = broadcast(-b.t.lse[at]), delta = broadcast(b.t.delta[at]);
   for (int64_t j = whole.begin; j < whole.end; j += kLanes) {
-    const Vec p = exp(fma(load(weights + j), scale, lse));
+    const Vec p = exp_nonpositive(fma(mask_outside(load(weights + j), j, seen), scale, lse));
     store(weights + j, p);
     store(dscores + j, p * scale * (load(dscores + j) - delta));
   }
@@ -70,9 +71,11 @@ static inline void score_gradients(const Block& b) {
     const Range whole = columns.begin < columns.end ? whole_vectors(columns) : Range{0, 0};
     const int64_t vectors = (whole.end - whole.begin) / kLanes, to = i * kKeyBlock + whole.begin;
     strip<TileForm::assign>(b.strip_rows(i), vectors, b.h.qk_dim, s.q + i * b.t.qk_padded, b.t.qk_padded,
-                            s.key_columns + whole.begin, kKeyBlock, s.weights + to, kKeyBlock);
+                            s.key_columns + b.slot * kKeyBlock * b.h.qk_dim + whole.begin, kKeyBlock,
+                            s.weights + to, kKeyBlock);
     strip<TileForm::assign>(b.strip_rows(i), vectors, b.h.v_dim, s.dout + i * b.h.v_padded, b.h.v_padded,
-                            s.value_columns + whole.begin, kKeyBlock, s.dscores + to, kKeyBlock);
+                            s.value_columns + b.slot * kKeyBlock * b.h.v_dim + whole.begin, kKeyBlock,
+                            s.dscores + to, kKeyBlock);
     for (int64_t row = i; row < i + b.strip_rows(i); ++row) softmax_gradient_row(b, row, whole);
   }
 }
@@ -87,34 +90,38 @@ static inline void add_key_gradients(const Block& b) {
     if (rows.begin >= rows.end) continue;
     const int64_t depth = rows.end - rows.begin, from = rows.begin * kKeyBlock + j;
     strip<TileForm::add_columns>(count, E / kLanes, depth, s.weights + from, kKeyBlock,
-                                 s.dout + rows.begin * E, E, s.dv + j * E, E);
+                                 s.dout + rows.begin * E, E, s.dv + (b.slot * kKeyBlock + j) * E, E);
     strip<TileForm::add_columns>(count, D / kLanes, depth, s.dscores + from, kKeyBlock, s.q + rows.begin * D,
-                                 D, s.dk + j * D, D);
+                                 D, s.dk + (b.slot * kKeyBlock + j) * D, D);
   }
 }
 
-struct Rows {
-  const float* row;
-  int64_t stride;
-};
-
 // dq of the block's rows: sums over keys.
-static inline void add_query_gradients(const Block& b, Rows keys) {
+static inline void add_query_gradients(const Block& b) {
   const AttentionGradScratch& s = b.t.scratch;
   const int64_t D = b.t.qk_padded;
-  copy_rows(b.t.dq, b.t.dq_row, b.h.group, b.h.qk_dim, b.first, b.first + b.rows, s.dq, D);
   for (int64_t i = 0; i < b.rows; i += kTileRows) {
     const Range columns = b.seen_by_strip(i);
     if (columns.begin >= columns.end) continue;
     strip<TileForm::add>(b.strip_rows(i), D / kLanes, columns.end - columns.begin,
                          s.dscores + i * kKeyBlock + columns.begin, kKeyBlock,
-                         keys.row + columns.begin * keys.stride, keys.stride, s.dq + i * D, D);
+                         s.key_rows + (b.slot * kKeyBlock + columns.begin) * D, D, s.dq + i * D, D);
   }
-  for (int64_t i = 0; i < b.rows; ++i) {
-    const int64_t row = b.first + i;
-    float* to = b.t.dq + row / b.h.group * b.t.dq_row + row % b.h.group * b.h.qk_dim;
-    for_vectors(b.h.qk_dim, [&](int64_t d, auto part) { put(to + d, get(s.dq + i * D + d, part), part); });
+}
+
+static inline void pack_keys(const AttentionHead& h, const AttentionGradTask& t, int64_t begin, int64_t end) {
+  const AttentionGradScratch& s = t.scratch;
+  const float *k = static_cast<const float*>(h.k), *v = static_cast<const float*>(h.v);
+  for (int64_t key = begin; key < end; key += kKeyBlock) {
+    const int64_t slot = key - begin, keys = smaller(kKeyBlock, end - key);
+    pack_columns(k + key * h.k_row, h.k_row, h.qk_dim, keys, s.key_columns + slot * h.qk_dim);
+    pack_columns(v + key * h.v_row, h.v_row, h.v_dim, keys, s.value_columns + slot * h.v_dim);
   }
+  if (t.dq) widen_rows(k + begin * h.k_row, h.k_row, h.qk_dim, end - begin, s.key_rows, t.qk_padded);
+  if (!t.dk) return;
+  const float *dk = t.dk, *dv = t.dv;
+  widen_rows(dk + begin * h.k_row, h.k_row, h.qk_dim, end - begin, s.dk, t.qk_padded);
+  widen_rows(dv + begin * h.v_row, h.v_row, h.v_dim, end - begin, s.dv, h.v_padded);
 }
 
 static inline void copy_out(const float* from, int64_t stride, int64_t dim, int64_t count, float* to,
@@ -125,41 +132,42 @@ static inline void copy_out(const float* from, int64_t stride, int64_t dim, int6
   }
 }
 
+// A block of rows against the chunk's keys that it sees.
+static inline void add_rows_block(const AttentionHead& h, const AttentionGradTask& t, int64_t row,
+                                  int64_t chunk, Range seen) {
+  const AttentionGradScratch& s = t.scratch;
+  const int64_t end = smaller(row + kRowBlock, t.row_end);
+  copy_rows(h.q, h.q_row, h.group, h.qk_dim, row, end, s.q, t.qk_padded);
+  copy_rows(t.dout, t.dout_row, h.group, h.v_dim, row, end, s.dout, h.v_padded);
+  if (t.dq) copy_rows(t.dq, t.dq_row, h.group, h.qk_dim, row, end, s.dq, t.qk_padded);
+  for (int64_t slot = (seen.begin - chunk) / kKeyBlock; chunk + slot * kKeyBlock < seen.end; ++slot) {
+    const Block block(h, t, row, chunk, slot);
+    score_gradients(block);
+    if (t.dk) add_key_gradients(block);
+    if (t.dq) add_query_gradients(block);
+  }
+  for (int64_t i = row; i < end && t.dq; ++i) {
+    copy_out(s.dq + (i - row) * t.qk_padded, 0, h.qk_dim, 1,
+             t.dq + i / h.group * t.dq_row + i % h.group * h.qk_dim, 0);
+  }
+}
+
 }  // namespace
 
 void attention_backward(const AttentionHead& h, const AttentionGradTask& t) {
-  const AttentionGradScratch& s = t.scratch;
-  const float *k = static_cast<const float*>(h.k), *v = static_cast<const float*>(h.v);
-  for (int64_t key = t.key_begin; key < t.key_end; key += kKeyBlock) {
-    const int64_t keys = smaller(kKeyBlock, t.key_end - key);
-    const Range used = overlap(seen_by(h, t.row_begin, t.row_end - 1), {key, key + keys});
+  for (int64_t chunk = t.key_begin; chunk < t.key_end; chunk += kGradKeys) {
+    const Range keys = {chunk, smaller(chunk + kGradKeys, t.key_end)};
+    const Range used = overlap(seen_by(h, t.row_begin, t.row_end - 1), keys);
     if (used.begin >= used.end) continue;
-    pack_columns(k + key * h.k_row, h.k_row, h.qk_dim, keys, s.key_columns);
-    pack_columns(v + key * h.v_row, h.v_row, h.v_dim, keys, s.value_columns);
-    Rows key_rows = {k + key * h.k_row, h.k_row};
-    if (t.dq && h.qk_dim != t.qk_padded) {
-      widen_rows(key_rows.row, h.k_row, h.qk_dim, keys, s.key_rows, t.qk_padded);
-      key_rows = {s.key_rows, t.qk_padded};
-    }
-    if (t.dk) {
-      widen_rows(static_cast<const float*>(t.dk) + key * h.k_row, h.k_row, h.qk_dim, keys, s.dk, t.qk_padded);
-      widen_rows(static_cast<const float*>(t.dv) + key * h.v_row, h.v_row, h.v_dim, keys, s.dv, h.v_padded);
-    }
+    pack_keys(h, t, keys.begin, keys.end);
     for (int64_t row = t.row_begin; row < t.row_end; row += kRowBlock) {
-      const int64_t last = smaller(row + kRowBlock, t.row_end) - 1;
-      const Range seen = overlap(seen_by(h, row, last), {key, key + keys});
-      if (seen.begin >= seen.end) continue;
-      const Block block(h, t, row, key);
-      copy_rows(h.q, h.q_row, h.group, h.qk_dim, row, last + 1, s.q, t.qk_padded);
-      copy_rows(t.dout, t.dout_row, h.group, h.v_dim, row, last + 1, s.dout, h.v_padded);
-      score_gradients(block);
-      if (t.dk) add_key_gradients(block);
-      if (t.dq) add_query_gradients(block, key_rows);
+      const Range seen = overlap(seen_by(h, row, smaller(row + kRowBlock, t.row_end) - 1), keys);
+      if (seen.begin < seen.end) add_rows_block(h, t, row, chunk, seen);
     }
-    if (t.dk) {
-      copy_out(s.dk, t.qk_padded, h.qk_dim, keys, t.dk + key * h.k_row, h.k_row);
-      copy_out(s.dv, h.v_padded, h.v_dim, keys, t.dv + key * h.v_row, h.v_row);
-    }
+    if (!t.dk) continue;
+    const AttentionGradScratch& s = t.scratch;
+    copy_out(s.dk, t.qk_padded, h.qk_dim, keys.end - keys.begin, t.dk + chunk * h.k_row, h.k_row);
+    copy_out(s.dv, h.v_padded, h.v_dim, keys.end - keys.begin, t.dv + chunk * h.v_row, h.v_row);
   }
 }
 

@@ -26,7 +26,8 @@ static inline Range overlap(Range a, Range b) {
 
 // Keys that a row sees. Both ends grow with the row.
 static inline Range seen_by(const AttentionHead& h, int64_t row) {
-  const int64_t end = h.causal ? h.keys - (h.queries - 1 - row / h.group) : h.keys;
+  const int64_t query = h.group == 1 ? row : row / h.group;
+  const int64_t end = h.causal ? h.keys - (h.queries - 1 - query) : h.keys;
   return {h.window > 0 && end > h.window ? end - h.window : 0, end};
 }
 // Keys that any of rows [first, last] sees.
@@ -45,20 +46,63 @@ static inline void copy_rows(const float* from, int64_t query_row, int64_t group
   }
 }
 
-// Keys [begin, begin + count) as (dim, kKeyBlock): element d of key j at to[d * kKeyBlock + j]; 0 for j >=
-// count.
+// Reads kLanes rows with read(row) and transposes them; rows from `count` on are 0.
+template <class Read>
+static inline void transposed_rows(int64_t count, Read&& read, Vec (&square)[kLanes]) {
+  if (count >= kLanes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) square[i] = read(i);
+  } else {
+    for (int i = 0; i < kLanes; ++i) square[i] = i < count ? read(i) : zero();
+  }
+  transpose(square);
+}
+
+// kLanes rows, `width` <= kLanes of each, into columns of kKeyBlock floats.
+template <class T>
+static inline void pack_square(const T* from, int64_t row, int64_t count, int width, float* to) {
+  Vec square[kLanes];
+  if (width == kLanes) {
+    transposed_rows(
+        count, [&](int i) { return load(from + i * row); }, square);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) store(to + i * kKeyBlock, square[i]);
+  } else {
+    transposed_rows(
+        count, [&](int i) { return load_first(from + i * row, width); }, square);
+    for (int i = 0; i < width; ++i) store(to + i * kKeyBlock, square[i]);
+  }
+}
+
+// 2 kLanes of each row in bf16, moved as pairs: half the shuffles.
+static inline void pack_square_pairs(const uint16_t* from, int64_t row, int64_t count, float* to) {
+  Vec square[kLanes];
+  const auto read = [&](int i) {
+    Vec pairs;
+    __builtin_memcpy(&pairs, from + i * row, sizeof pairs);
+    return pairs;
+  };
+  transposed_rows(count, read, square);
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    store(to + 2 * i * kKeyBlock, from_bits(bits(square[i]) << 16));
+    store(to + (2 * i + 1) * kKeyBlock, from_bits(bits(square[i]) & 0xffff0000u));
+  }
+}
+
+// Rows of `dim` as (dim, kKeyBlock): element d of row j at to[d * kKeyBlock + j]; 0 for j >= count.
 template <class T>
 static inline void pack_columns(const T* from, int64_t row, int64_t dim, int64_t count, float* to) {
   for (int64_t j = 0; j < kKeyBlock; j += kLanes) {
-    for (int64_t d = 0; d < dim; d += kLanes) {
-      const int width = static_cast<int>(smaller(kLanes, dim - d));
-      Vec square[kLanes];
-      for (int i = 0; i < kLanes; ++i) {
-        const T* x = from + (j + i) * row + d;
-        square[i] = j + i >= count ? zero() : width == kLanes ? load(x) : load_first(x, width);
+    int64_t d = 0;
+    if constexpr (sizeof(T) == 2) {
+      for (; d + 2 * kLanes <= dim; d += 2 * kLanes) {
+        pack_square_pairs(from + j * row + d, row, count - j, to + d * kKeyBlock + j);
       }
-      transpose(square);
-      for (int i = 0; i < width; ++i) store(to + (d + i) * kKeyBlock + j, square[i]);
+    }
+    for (; d < dim; d += kLanes) {
+      const int width = static_cast<int>(smaller(kLanes, dim - d));
+      pack_square(from + j * row + d, row, count - j, width, to + d * kKeyBlock + j);
     }
   }
 }
@@ -84,11 +128,14 @@ static inline void widen_rows(const T* from, int64_t row, int64_t dim, int64_t c
   }
 }
 
-// Scores of a strip of rows that lie outside what a row sees become -inf; `strip` is rounded to whole
-// vectors.
-static inline void mask_outside(float* scores, Range strip, Range seen) {
-  for (int64_t j = strip.begin; j < seen.begin; ++j) scores[j] = -__builtin_inff();
-  for (int64_t j = seen.end; j < strip.end; ++j) scores[j] = -__builtin_inff();
+// Scores that a row does not see become -inf: lane j of `scores` is key `first + j`.
+static inline Vec mask_outside(Vec scores, int64_t first, Range seen) {
+  if (first >= seen.begin && first + kLanes <= seen.end) return scores;
+  IntVec lane;
+  for (int i = 0; i < kLanes; ++i) lane[i] = i;
+  const IntVec inside =
+      (lane >= static_cast<int32_t>(seen.begin - first)) & (lane < static_cast<int32_t>(seen.end - first));
+  return inside ? scores : broadcast(-__builtin_inff());
 }
 
 // The range rounded outward to whole vectors.

@@ -39,7 +39,7 @@ void cross_entropy_rows(const CrossEntropy& a, int64_t begin, int64_t end) {
     }
     const float most = max_of(a.vocab, x), wanted = x[target];
     const float sum = sum_vectors(a.vocab, [&](int64_t i, auto part) {
-      const Vec e = keep(exp(get(x + i, part) - most), 0.0f, part);
+      const Vec e = keep(exp_nonpositive(get(x + i, part) - most), 0.0f, part);
       if (a.gradient) put(x + i, e, part);
       return e;
     });
