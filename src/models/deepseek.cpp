@@ -179,7 +179,10 @@ std::unique_ptr<Model> create(const Json& json, DeepseekConfig c, const char* hf
                               .init_std = c.initializer_range,
                               .bos = token_id(json, "bos_token_id"),
                               .eos = token_id(json, "eos_token_id")};
-  return std::make_unique<Decoder>(decoder, completed_config(json, write_fields(c), hf_class, name),
+  Json known = write_fields(c);
+  known["num_key_value_heads"] = c.num_attention_heads;  // transformers would assume V3's own
+  if (!c.q_lora_rank) known["q_lora_rank"] = nullptr;
+  return std::make_unique<Decoder>(decoder, completed_config(json, known, hf_class, name),
                                    std::move(blocks), std::move(mtp));
 }
 

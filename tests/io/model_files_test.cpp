@@ -105,6 +105,18 @@ TEST_F(ModelFiles, SavedInF32LoadsBackBitEqual) {
   }
 }
 
+TEST_F(ModelFiles, SavedConfigsSayWhatTransformersWouldAssumeOtherwise) {
+  Json config = preset_config("nano");
+  config.erase("q_lora_rank");
+  const auto model = create_model(config);
+  initialise(ctx_, *model, 1);
+  save_model(dir_ / "nano", *model, {});
+  const Json saved = read_json_file(dir_ / "nano" / "config.json");
+  EXPECT_EQ(saved["num_key_value_heads"], 4);
+  ASSERT_TRUE(saved.contains("q_lora_rank"));
+  EXPECT_TRUE(saved["q_lora_rank"].is_null());
+}
+
 TEST_F(ModelFiles, Bf16HalvesTheFileButKeepsRoutingBiases) {
   const auto model = load_model(ctx_, golden_path("models/v3_full"));
   save_model(dir_ / "half", *model, {}, formats::bf16);
@@ -180,11 +192,11 @@ TEST_F(ModelFiles, UnsupportedDtypesAreNamed) {
   const fs::path dir = copy_of("llama_gqa");
   rewrite(dir, [](auto& tensors) {
     for (auto& t : tensors) {
-      if (t.name == "lm_head.weight") t.dtype = "F8_E4M3";
+      if (t.name == "lm_head.weight") t.dtype = "F8_E5M2";
     }
   });
   EXPECT_EQ(message(dir),
-            dir.string() + ": tensor lm_head.weight is stored as F8_E4M3, which is not supported yet");
+            dir.string() + ": tensor lm_head.weight is stored as F8_E5M2, which is not supported yet");
 }
 
 TEST_F(ModelFiles, DamagedFilesAreErrors) {
