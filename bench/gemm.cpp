@@ -8,39 +8,15 @@
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <chrono>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "core/rng.h"
 #include "kernels/dispatch.h"
+#include "timing.h"
 
 namespace frugal::kernels {
 namespace {
-
-double seconds(const std::function<void()>& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// Best of several; the machine may be shared.
-double peak_flops(ThreadPool& pool, const Table& table) {
-  double best = 0;
-  for (int run = 0; run < 20; ++run) {
-    std::vector<float> sinks(static_cast<size_t>(pool.size()) * 16);
-    int64_t flops = 0;
-    const double time = seconds([&] {
-      pool.parallel_for(pool.size(), 1, [&](int64_t begin, int64_t, int) {
-        const int64_t done = table.fma_loop(200000, &sinks[static_cast<size_t>(begin) * 16]);
-        if (begin == 0) flops = done;
-      });
-    });
-    best = std::max(best, static_cast<double>(flops) * pool.size() / time);
-  }
-  return best;
-}
 
 using Sgemm = void (*)(int, int, int, int, int, int, float, const float*, int, const float*, int, float,
                        float*, int);
