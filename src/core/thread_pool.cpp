@@ -135,6 +135,10 @@ void ThreadPool::work(int worker) {
   }
 }
 
+int ThreadPool::this_worker() const {
+  return current_pool == this ? current_worker : 0;
+}
+
 void* ThreadPool::scratch(int worker, size_t bytes) {
   constexpr size_t kAlign = 64;
   Scratch& own = scratch_.at(static_cast<size_t>(worker));

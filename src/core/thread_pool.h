@@ -55,6 +55,10 @@ class ThreadPool {
   // stopped. A call from inside a body runs serially on that worker.
   void parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body);
 
+  // The worker that the calling thread is: 0 for the caller outside any body. A function that is called from
+  // bodies too takes its scratch under this index.
+  int this_worker() const;
+
   // Scratch memory of one worker, 64-byte aligned, grown on demand and kept; valid until the worker's next
   // call. Call with the worker index that the body was given.
   void* scratch(int worker, size_t bytes);

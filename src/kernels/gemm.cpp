@@ -163,8 +163,7 @@ void run_task(const Table& table, const Task& task, Precision precision, const f
 
 void gemm(ThreadPool& pool, const Table& table, std::span<const Gemm> problems, Precision precision) {
   const int64_t a_floats = round_up(table.gemm_packed_a(kBlockPanels * table.gemm_rows), 16);
-  int caller = 0;  // the worker that calls, whose scratch holds the wave's packed B behind its own A
-  pool.parallel_for(1, 1, [&](int64_t, int64_t, int worker) { caller = worker; });
+  const int caller = pool.this_worker();  // whose scratch holds the wave's packed B behind its own A
   for (const std::vector<Slice>& wave : cut_into_waves(table, problems)) {
     if (wave.empty()) continue;
     const Slice& last = wave.back();

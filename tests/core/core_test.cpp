@@ -115,6 +115,15 @@ TEST(ThreadPool, ExceptionsReachTheCallerAndNestedCallsRun) {
   EXPECT_THROW(ThreadPool(100000), UsageError);
 }
 
+TEST(ThreadPool, WorkersKnowThemselvesInNestedCalls) {
+  ThreadPool pool(3);
+  EXPECT_EQ(pool.this_worker(), 0);
+  pool.parallel_for(64, 1, [&](int64_t, int64_t, int worker) {
+    EXPECT_EQ(pool.this_worker(), worker);
+    pool.parallel_for(4, 1, [&](int64_t, int64_t, int inner) { EXPECT_EQ(inner, worker); });
+  });
+}
+
 TEST(Files, AtomicWriteLeavesNothingBehindOnFailure) {
   const fs::path dir = fs::path(testing::TempDir()) / "frugal_files";
   fs::remove_all(dir);

@@ -264,5 +264,21 @@ TEST(AdamWStep, FollowsTheFormulaForSomeSteps) {
   });
 }
 
+TEST(Rowwise, SumOfSquaresFromInsideParallelWork) {
+  // Every worker has scratch of its own: many sums at once give what each gives alone.
+  ThreadPool pool(4);
+  const int64_t n = 100'000;
+  std::vector<float> a(static_cast<size_t>(n));
+  for (size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(i % 97) * 0.01f;
+  const Table& table = best();
+  const double alone[] = {sum_of_squares(pool, table, n, a.data()),
+                          sum_of_squares(pool, table, n / 2, a.data())};
+  std::vector<double> got(256);
+  pool.parallel_for(256, 1, [&](int64_t i, int64_t, int) {
+    got[static_cast<size_t>(i)] = sum_of_squares(pool, table, i % 2 == 0 ? n : n / 2, a.data());
+  });
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i], alone[i % 2]) << i;
+}
+
 }  // namespace
 }  // namespace frugal::kernels
