@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "tensor/block_scales.h"
 
 namespace frugal {
 
@@ -68,16 +69,37 @@ const float* Tensor::f32() const {
 
 Tensor Tensor::reshaped(Shape shape) const {
   CHECK(count(shape) == size(), "{} as {}", to_string(shape_), to_string(shape));
+  CHECK(!scales_, "{} has factors for blocks of a matrix", to_string(shape_));
   Tensor t = *this;
   t.shape_ = std::move(shape);
   return t;
 }
 
 std::vector<float> Tensor::decoded() const {
-  CHECK(allocated());
   std::vector<float> out(static_cast<size_t>(size()));
-  format_->decode(data_.get(), out.data(), size());
+  if (!out.empty()) decode_rows(0, rows(), out.data());
   return out;
+}
+
+void Tensor::decode_rows(int64_t begin, int64_t end, float* to) const {
+  CHECK(allocated());
+  const int64_t width = cols();
+  CHECK(begin >= 0 && begin <= end && end <= rows(), "rows {} to {} of {}", begin, end, to_string(shape_));
+  format_->decode(data_.get() + format_->bytes(begin * width), to, (end - begin) * width);
+  if (!scales_) return;
+  for (int64_t r = begin; r < end; ++r, to += width) {
+    const float* factors = scales_->factors.f32() + r / scales_->rows * scales_->factors.cols();
+    for (int64_t c = 0; c < width; ++c) to[c] *= factors[c / scales_->cols];
+  }
+}
+
+Tensor Tensor::with_scales(const BlockScales& scales) const {
+  const Shape wanted = factor_shape(shape_, scales.rows, scales.cols);
+  CHECK(scales.factors.is_f32() && scales.factors.shape() == wanted, "factors {} for {}, expected {}",
+        to_string(scales.factors.shape()), to_string(shape_), to_string(wanted));
+  Tensor t = *this;
+  t.scales_ = std::make_shared<const BlockScales>(scales);
+  return t;
 }
 
 void Tensor::require_gradient(bool leaf) {

@@ -14,6 +14,8 @@
 
 namespace frugal {
 
+struct BlockScales;  // tensor/block_scales.h
+
 using Shape = std::vector<int64_t>;
 int64_t count(const Shape& shape);          // product of the dimensions
 std::string to_string(const Shape& shape);  // "(2, 3)"
@@ -58,7 +60,14 @@ class Tensor {
   std::span<float> values() { return {f32(), static_cast<size_t>(size())}; }
   std::span<const float> values() const { return {f32(), static_cast<size_t>(size())}; }
   Tensor reshaped(Shape shape) const;  // shares storage and gradient
-  std::vector<float> decoded() const;  // any format, as f32
+  // Any format, as f32, with the factors of its blocks.
+  std::vector<float> decoded() const;
+  void decode_rows(int64_t begin, int64_t end, float* to) const;  // rows of cols() values
+
+  // A matrix whose stored values count times a factor for each block. Shares storage; null when all count as
+  // stored.
+  Tensor with_scales(const BlockScales& scales) const;
+  const BlockScales* scales() const { return scales_.get(); }
 
   // Gradients. A tensor needs one when it has a slot.
   bool needs_gradient() const { return slot_ != nullptr; }
@@ -92,6 +101,7 @@ class Tensor {
   const Format* format_ = nullptr;
   std::shared_ptr<std::byte> data_;
   std::shared_ptr<GradientSlot> slot_;
+  std::shared_ptr<const BlockScales> scales_;
 };
 
 }  // namespace frugal

@@ -11,10 +11,9 @@ Tensor embedding(Context& ctx, std::span<const int32_t> tokens, const Tensor& ta
     CHECK(token >= 0 && token < table.dim(0), "token {} of {}", token, table.dim(0));
   Tensor y = Tensor::empty(ctx, {rows, width});
   if (!ctx.dry_run()) {
-    const Format& format = table.format();
     for (int64_t r = 0; r < rows; ++r) {
-      format.decode(table.data() + format.bytes(int64_t{tokens[static_cast<size_t>(r)]} * width),
-                    y.f32() + r * width, width);
+      const int64_t token = tokens[static_cast<size_t>(r)];
+      table.decode_rows(token, token + 1, y.f32() + r * width);
     }
   }
   if (recording(ctx, table)) {
