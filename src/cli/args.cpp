@@ -110,6 +110,9 @@ void Command::required_option(const std::string& flags, std::string& value, cons
 void Command::flag(const std::string& flags, bool& value, const std::string& help) {
   app_of(app_).add_flag(flags, value, help);
 }
+void Command::footer(const std::string& text) {
+  app_of(app_).footer(text);
+}
 void Command::action(std::function<void()> run) {
   CLI::App& app = app_of(app_);
   app.parse_complete_callback([&app, chosen = chosen_, run = std::move(run)] {

@@ -33,6 +33,8 @@ class Command {
               const std::string& help);  // repeatable
   void required_option(const std::string& flags, std::string& value, const std::string& help);
   void flag(const std::string& flags, bool& value, const std::string& help);
+  // Text below the options in --help.
+  void footer(const std::string& text);
   // Runs when this command was chosen.
   void action(std::function<void()> run);
 

@@ -9,6 +9,7 @@
 
 #include "cli/version.h"
 #include "core/error.h"
+#include "core/interrupted.h"
 #include "kernels/dispatch.h"
 
 namespace frugal::cli {
@@ -54,6 +55,8 @@ int run(const std::vector<std::string>& arguments, const Environment& environmen
     }
     finish_output();
     return 0;
+  } catch (const Interrupted& stopped) {
+    return report(stopped.what(), 130);
   } catch (const UsageError& error) {
     return report(error.what(), 2);
   } catch (const Error& error) {

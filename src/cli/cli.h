@@ -22,6 +22,9 @@ struct Environment {
   std::string ledger;     // FRUGAL_LEDGER: the ledger's file, instead of the one in the user's data directory
   std::string home;       // HOME
   std::string data_home;  // XDG_DATA_HOME
+  std::string config_home;  // XDG_CONFIG_HOME
+  std::string cache_home;   // XDG_CACHE_HOME
+  bool error_is_terminal = false;
   bool output_is_terminal = false;
   bool input_is_terminal = false;
 };
@@ -34,7 +37,7 @@ struct Verb {
 };
 std::span<const Verb> all_verbs();
 
-// Runs the program: 0 done, 1 failure, 2 wrong usage. Errors are one line on stderr.
+// Runs the program: 0 done, 1 failure, 2 wrong usage, 130 stopped by the user. Errors are one line on stderr.
 int run(const std::vector<std::string>& arguments, const Environment& environment);
 
 // "frugal 0.1.0 (commit 1234abc, avx2)"

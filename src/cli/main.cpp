@@ -15,6 +15,9 @@ int main(int argc, char** argv) {
   environment.ledger = variable("FRUGAL_LEDGER");
   environment.home = variable("HOME");
   environment.data_home = variable("XDG_DATA_HOME");
+  environment.config_home = variable("XDG_CONFIG_HOME");
+  environment.cache_home = variable("XDG_CACHE_HOME");
+  environment.error_is_terminal = isatty(STDERR_FILENO) != 0;
   environment.output_is_terminal = isatty(STDOUT_FILENO) != 0;
   environment.input_is_terminal = isatty(STDIN_FILENO) != 0;
   return frugal::cli::run({argv + 1, argv + argc}, environment);

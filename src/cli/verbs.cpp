@@ -6,6 +6,8 @@ namespace frugal::cli {
 
 std::span<const Verb> all_verbs() {
   static constexpr std::array list = {
+      Verb{"run", "A whole recipe: data, tokenizer, training, evaluation, report", declare_run},
+      Verb{"train", "The same until the model is trained", declare_train},
       Verb{"generate", "Continue a text", declare_generate},
       Verb{"chat", "Talk to a model in the terminal", declare_chat},
       Verb{"tokenizer", "Train a tokenizer; turn text into ids and back", declare_tokenizer},

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "core/error.h"
 
@@ -217,14 +218,19 @@ class Describer : public FieldVisitor {
     return true;
   }
   void end() override { prefixes_.pop_back(); }
-  Presence optional_field(std::string_view, bool) override { return Presence::present; }
+  Presence optional_field(std::string_view, bool has_value) override {
+    unset_ = !has_value;
+    return Presence::present;
+  }
 
  private:
   std::string prefix() const { return prefixes_.empty() ? "" : prefixes_.back(); }
   void line(std::string_view name, const Json& value, std::string_view help) {
-    text += fmt::format("  {:<32} {:<20} {}\n", prefix() + std::string(name), to_text(value), help);
+    text += fmt::format("  {:<32} {:<14} {}\n", prefix() + std::string(name),
+                        std::exchange(unset_, false) ? "unset" : to_text(value), help);
   }
   std::vector<std::string> prefixes_;
+  bool unset_ = false;  // the next line is of an absent optional
 };
 
 }  // namespace

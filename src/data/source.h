@@ -18,7 +18,7 @@
 #include <string_view>
 #include <vector>
 
-#include "text/chat_template.h"
+#include "text/chat_message.h"
 
 namespace frugal {
 

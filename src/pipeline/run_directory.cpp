@@ -15,6 +15,7 @@ namespace frugal {
 namespace {
 
 constexpr int64_t kStagesSchema = 1;
+constexpr const char* kLock = ".run-lock";
 constexpr const char* kRecipeNote =
     "# The recipe of this run as it was resolved: defaults, file and --set together. Written by frugal.\n\n";
 
@@ -41,7 +42,7 @@ StageRecord from_json(const Json& json, const std::string& where) {
 }
 
 bool is_run_directory(const fs::path& path) {
-  return fs::exists(path / "recipe.toml") || fs::exists(path / "state" / "lock");
+  return fs::exists(path / "recipe.toml") || fs::exists(path / kLock);
 }
 
 // A killed run may leave half a line; the next one must not continue it.
@@ -53,6 +54,10 @@ bool ends_inside_line(int log) {
 
 }  // namespace
 
+StageRecord::StageRecord() = default;
+StageRecord::StageRecord(std::string stage, std::string inputs_hash)
+    : name(std::move(stage)), inputs(std::move(inputs_hash)) {}
+
 RunDirectory::RunDirectory(fs::path path) : path_(std::move(path)) {
   std::error_code error;
   if (fs::exists(path_, error) && !fs::is_directory(path_, error)) {
@@ -61,7 +66,7 @@ RunDirectory::RunDirectory(fs::path path) : path_(std::move(path)) {
   if (fs::is_directory(path_, error) && !is_run_directory(path_) && !fs::is_empty(path_, error)) {
     fail("output '{}' is a folder with other things in it; choose a new or empty one", path_.string());
   }
-  make_directories(state());
+  make_directories(path_);
   lock();
   try {
     stages_ = read_stages(path_);
@@ -86,7 +91,7 @@ RunDirectory::~RunDirectory() {
 }
 
 void RunDirectory::lock() {
-  const fs::path file = state() / "lock";
+  const fs::path file = path_ / kLock;
   lock_ = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_ < 0) fail("cannot write '{}': {}", file.string(), std::strerror(errno));
   if (flock(lock_, LOCK_EX | LOCK_NB) != 0) {
@@ -134,7 +139,7 @@ void RunDirectory::put(const StageRecord& record) {
   }
   Json list = Json::array();
   for (const StageRecord& stage : stages_) list.push_back(to_json(stage));
-  write_json_file(state() / "stages.json", Json{{"schema", kStagesSchema}, {"stages", std::move(list)}});
+  write_json_file(path_ / "stages.json", Json{{"schema", kStagesSchema}, {"stages", std::move(list)}});
 }
 
 void RunDirectory::log(const Json& line) {
@@ -149,7 +154,7 @@ void RunDirectory::log(const Json& line) {
 }
 
 std::vector<StageRecord> read_stages(const fs::path& run) {
-  const fs::path file = run / "state" / "stages.json";
+  const fs::path file = run / "stages.json";
   std::vector<StageRecord> stages;
   if (!fs::exists(file)) return stages;
   const Json json = read_json_file(file);

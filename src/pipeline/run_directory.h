@@ -17,6 +17,9 @@
 namespace frugal {
 
 struct StageRecord {
+  StageRecord();
+  StageRecord(std::string stage, std::string inputs_hash);
+
   std::string name;
   std::string inputs;  // hash of all it depends on
   bool done = false;   // false: begun, and perhaps to be resumed
@@ -37,7 +40,6 @@ class RunDirectory {
   void adopt(const Json& recipe, const std::vector<std::string>& free);
 
   const fs::path& path() const { return path_; }
-  fs::path state() const { return path_ / "state"; }
   const std::vector<StageRecord>& stages() const { return stages_; }
   // Null when it never began.
   const StageRecord* find(std::string_view name) const;

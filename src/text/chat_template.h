@@ -12,13 +12,10 @@
 
 #include "core/json.h"
 #include "text/added_tokens.h"
+#include "text/chat_message.h"
 #include "text/tokenizer.h"
 
 namespace frugal {
-
-struct ChatMessage {
-  std::string role, content;
-};
 
 struct ChatOptions {
   bool add_generation_prompt = false;  // end where the assistant begins to speak

@@ -39,7 +39,7 @@ void check(const OptimizerOptions& options) {
   find_optimizer(options.name);
   const auto range = [](const char* name, double value, double low, double high) {
     if (!(value >= low && value <= high)) {
-      fail_usage("optimizer.{} = {}: expected a number from {} to {}", name, value, low, high);
+      fail_usage("train.optimizer.{} = {}: expected a number from {} to {}", name, value, low, high);
     }
   };
   range("lr", options.lr, 0, 10);
@@ -83,7 +83,7 @@ const OptimizerKind& find_optimizer(std::string_view name) {
   for (const OptimizerKind& kind : kOptimizers) {
     if (kind.name == name) return kind;
   }
-  fail_usage("optimizer.name = '{}': expected one of {}", name, fmt::join(names(), ", "));
+  fail_usage("train.optimizer.name = '{}': expected one of {}", name, fmt::join(names(), ", "));
 }
 
 }  // namespace frugal

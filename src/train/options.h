@@ -29,6 +29,7 @@ struct TrainOptions {
   std::string compute = "f32";
   bool recompute = false;
   int64_t eval_every = 0;
+  int64_t evaluations = 0;  // spread over the budget, when eval_every is 0; set by whoever runs the training
   int64_t save_every = 0;
   double save_minutes = 10;
   int64_t keep_last = 2;

@@ -83,18 +83,18 @@ const Schedule& find_schedule(std::string_view name) {
   for (const Schedule& schedule : kSchedules) {
     if (schedule.name == name) return schedule;
   }
-  fail_usage("schedule.name = '{}': expected one of {}", name, fmt::join(names(), ", "));
+  fail_usage("train.schedule.name = '{}': expected one of {}", name, fmt::join(names(), ", "));
 }
 
 void check(const ScheduleOptions& options) {
   find_schedule(options.name);
   if (options.warmup_steps < 0)
-    fail_usage("schedule.warmup_steps = {}: expected 0 or more", options.warmup_steps);
+    fail_usage("train.schedule.warmup_steps = {}: expected 0 or more", options.warmup_steps);
   if (!(options.cooldown >= 0 && options.cooldown <= 1)) {
-    fail_usage("schedule.cooldown = {}: expected a share between 0 and 1", options.cooldown);
+    fail_usage("train.schedule.cooldown = {}: expected a share between 0 and 1", options.cooldown);
   }
   if (options.final_fraction && !(*options.final_fraction >= 0 && *options.final_fraction <= 1)) {
-    fail_usage("schedule.final_fraction = {}: expected a share between 0 and 1", *options.final_fraction);
+    fail_usage("train.schedule.final_fraction = {}: expected a share between 0 and 1", *options.final_fraction);
   }
 }
 

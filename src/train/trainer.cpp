@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "train/balance.h"
@@ -208,6 +209,7 @@ void Trainer::train_step() {
   record.remaining = plan_.remaining(step_);
   record.spent_seconds = now.seconds;
   record.load = load_imbalance(aux_);
+  record.expert_tokens = aux_.counts();
   if (hooks_.on_step) hooks_.on_step(record);
   if (plan_.revisions().size() > told_revisions_) {
     const PlanRevision& plan = plan_.revisions().back();
@@ -259,13 +261,23 @@ void Trainer::on_trouble(const std::string& what) {
   tell(TrainEvent::Kind::skipped, where + ": the step was left out");
 }
 
+bool Trainer::evaluation_due() {
+  if (options_.eval_every > 0) return step_ % options_.eval_every == 0;
+  const auto reached = static_cast<int64_t>(plan_.progress(step_) * static_cast<double>(options_.evaluations));
+  return std::exchange(evaluations_done_, reached) < reached;
+}
+
 void Trainer::evaluate_now(bool full) {
   const Spending before = spent();
   const double bits = hooks_.evaluate(full);
   const Spending cost = spent() - before;
   const int64_t tokens = full ? hooks_.full_tokens : hooks_.quick_tokens;
   if (tokens > 0) evaluation_per_token_ = cost * (1.0 / static_cast<double>(tokens));
-  if (!full) plan_.periodic("evaluation", cost, options_.eval_every);
+  if (!full) {
+    const int64_t steps = step_ + std::max<int64_t>(plan_.remaining(step_), 0);
+    plan_.periodic("evaluation", cost,
+                   options_.eval_every > 0 ? options_.eval_every : std::max<int64_t>(1, steps / options_.evaluations));
+  }
   if (full) bits_per_byte_ = bits;
   tell(TrainEvent::Kind::evaluation, fmt::format("{:.4f} bits per byte{}", bits, full ? "" : " on a sample"),
        bits);
@@ -281,7 +293,7 @@ TrainResult Trainer::run() {
     train_step();
     if (store_) store_->check();
     if (plan_.done(step_) || stopped()) break;
-    if (hooks_.evaluate && options_.eval_every > 0 && step_ % options_.eval_every == 0) evaluate_now(false);
+    if (hooks_.evaluate && evaluation_due()) evaluate_now(false);
     if (save_due()) save(false);
   }
   const bool finished = plan_.done(step_);

@@ -39,6 +39,8 @@ struct StepRecord {
   int64_t remaining = 0;     // steps; -1 while unknown
   double spent_seconds = 0;  // of the budget
   std::vector<double> load;  // busiest expert over the mean, by layer
+  // Tokens that each expert received in this step, by layer; not visited, so that a line stays short.
+  std::map<int, std::vector<int64_t>> expert_tokens;
 
   void visit(FieldVisitor& v);
 };
@@ -112,6 +114,7 @@ class Trainer {
   void evaluate_now(bool full);
   void save(bool wait);
   bool save_due() const;
+  bool evaluation_due();
   void prepare_snapshot();
   void take_snapshot();
   std::string state_text() const;
@@ -141,6 +144,7 @@ class Trainer {
   Spending step_per_token_, evaluation_per_token_;  // what the latest ones cost
   int64_t saved_step_ = -1;
   double saved_at_ = 0;  // seconds spent at the last checkpoint
+  int64_t evaluations_done_ = 0;  // of options.evaluations
   size_t told_revisions_ = 0;
   std::string resumed_extra_ = "null";
 };

@@ -171,6 +171,7 @@ bool Trainer::resume() {
   rollbacks_ = saved.rollbacks;
   spent_before_ = saved.spent - hooks_.spent();
   saved_at_ = saved.spent.seconds;
+  evaluations_done_ = static_cast<int64_t>(plan_.progress(step_) * static_cast<double>(options_.evaluations));
   told_revisions_ = plan_.revisions().size();
   resumed_extra_ = to_text(part(state, "extra", where));
   tell(TrainEvent::Kind::resumed, fmt::format("resumed at step {} from {}", step_, latest->string()));

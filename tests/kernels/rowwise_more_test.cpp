@@ -227,6 +227,21 @@ TEST(Flat, AddAxpyScaleSquares) {
   }
 }
 
+// As Muon calls it, for many matrices at a time: workers must not share what they sum into.
+TEST(Flat, SumOfSquaresFromInsideABody) {
+  const int64_t n = 40000, matrices = 64;
+  std::vector<Floats> x;
+  for (int64_t i = 0; i < matrices; ++i) x.push_back(random_floats(n, static_cast<uint64_t>(100 + i)));
+  for_each_table([&](const Table& table) {
+    ThreadPool pool(4), one(1);
+    std::vector<double> got(matrices);
+    pool.parallel_for(matrices, 1, [&](int64_t i, int64_t, int) {
+      got[static_cast<size_t>(i)] = sum_of_squares(pool, table, n, x[static_cast<size_t>(i)].data());
+    });
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_EQ(got[i], sum_of_squares(one, table, n, x[i].data()));
+  });
+}
+
 TEST(AdamWStep, FollowsTheFormulaForSomeSteps) {
   const int64_t n = 1003;
   Floats start = random_floats(n, 21);

@@ -176,6 +176,20 @@ TEST_F(TrainerTest, MinutesLandWithinThreePercent) {
   EXPECT_EQ(run.result.bits_per_byte, 1.5);
 }
 
+TEST_F(TrainerTest, EvaluationsAreSpreadOverTheBudget) {
+  TrainerHooks hooks;
+  int64_t quick = 0;
+  hooks.evaluate = [&](bool full) {
+    quick += !full;
+    return 1.0;
+  };
+  TrainOptions options = tiny_options();
+  options.evaluations = 5;
+  const Outcome run = train(options, {.steps = 40}, hooks);
+  EXPECT_EQ(quick, 4);  // the fifth is the full one at the end
+  EXPECT_EQ(run.count(TrainEvent::Kind::evaluation), 5);
+}
+
 TEST_F(TrainerTest, AStopIsCleanAndSaves) {
   const RunDirectory run_directory;
   std::atomic<bool> stop{false};

@@ -78,8 +78,10 @@ std::string render_sweep(const std::string& name, const std::vector<StageRecord>
                          const std::vector<ReportRun>& runs) {
   const Spread bits = spread_of(column(runs, figures()[0].value));
   std::vector<StageRecord> stages = shared;
-  for (const ReportRun& run : runs)
-    stages.push_back({.name = run.name, .inputs = "", .done = true, .bill = run.total()});
+  for (const ReportRun& run : runs) {
+    stages.emplace_back(run.name, "");
+    stages.back().bill = run.total();
+  }
   Bill total;
   for (const StageRecord& stage : stages) total.add(stage.bill);
   std::string body = "<header><p class=\"mark\">frugal</p><h1>" + escape(name) + "</h1><p class=\"lead\">" +

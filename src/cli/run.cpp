@@ -1,0 +1,132 @@
+// frugal run RECIPE, frugal train RECIPE: from a recipe to a model, a bill and a report. `train` ends after
+// pretraining.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/interrupt.h"
+#include "cli/ledger_path.h"
+#include "cli/progress.h"
+#include "cli/verbs.h"
+#include "core/error.h"
+#include "core/interrupted.h"
+#include "meter/units.h"
+#include "pipeline/pipeline.h"
+
+namespace frugal::cli {
+namespace {
+
+struct RunArguments {
+  CommonOptions common;
+  std::string verb, recipe;
+  std::vector<std::string> set;
+};
+
+fs::path directory_of(const std::string& given, const std::string& home, const char* below_home) {
+  if (!given.empty()) return fs::path(given) / "frugal";
+  if (!home.empty()) return fs::path(home) / below_home / "frugal";
+  return {};
+}
+
+ProgressOptions progress_options(const CommonOptions& common, const Environment& environment) {
+  ProgressOptions options;
+  options.quiet = common.quiet;
+  options.terminal = environment.error_is_terminal;
+  winsize size{};
+  if (options.terminal && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+    options.columns = size.ws_col;
+  }
+  return options;
+}
+
+// A path as a shell takes it.
+std::string shell_word(const std::string& text) {
+  const bool plain = !text.empty() && text.find_first_not_of(
+                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                          "_-./=,:+@%") == std::string::npos;
+  if (plain) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+std::string command_of(const RunArguments& a) {
+  std::string command = "frugal " + a.verb + " " + shell_word(a.recipe);
+  for (const std::string& set : a.set) command += " --set " + shell_word(set);
+  if (a.common.threads) command += fmt::format(" --threads {}", *a.common.threads);
+  return command;
+}
+
+void show(const RunArguments& a, const RunOutcome& outcome) {
+  if (a.common.json) return print_json(outcome_json(outcome));
+  std::string text = "\nThe bill\n" + bill_text(outcome.bill) + "\n";
+  for (const SeedOutcome& seed : outcome.seeds) {
+    if (outcome.seeds.size() > 1) text += fmt::format("  seed {:<7} ", seed.seed);
+    if (outcome.seeds.size() == 1 && (seed.bits_per_byte || seed.questions_correct))
+      text += "  result       ";
+    if (seed.bits_per_byte)
+      text += fmt::format("{:.4f} bits per byte of validation text", *seed.bits_per_byte);
+    if (seed.questions_correct) {
+      text += fmt::format("{}{:.1f} % of held-out questions", seed.bits_per_byte ? ", " : "",
+                          *seed.questions_correct * 100);
+    }
+    text += "\n";
+  }
+  text += fmt::format("  report       {}\n", outcome.report.string());
+  text += fmt::format("  model        {}\n", outcome.model.string());
+  text += fmt::format(
+      "  try          frugal generate {0} -p \"Once upon a time\"\n               frugal chat {0}\n",
+      shell_word(outcome.output.string()));
+  print(text);
+}
+
+void run(RunArguments a, const Environment& environment) {
+  const Prices prices = read_user_prices(
+      directory_of(environment.config_home, environment.home, ".config").empty()
+          ? fs::path()
+          : directory_of(environment.config_home, environment.home, ".config") / "config.toml");
+  Recipe recipe = load_recipe(a.recipe, a.set, prices);
+  if (!a.common.threads && recipe.threads > 0) a.common.threads = recipe.threads;
+  Runtime runtime(a.common, environment);
+  ProgressDisplay display(progress_options(a.common, environment));
+  const Interrupt interrupt;
+  const RunSettings settings{
+      runtime.ctx(),
+      display,
+      a.verb,
+      a.recipe,
+      version_line(environment),
+      directory_of(environment.cache_home, environment.home, ".cache"),
+      environment.ledger.empty() && environment.data_home.empty() && environment.home.empty()
+          ? fs::path()
+          : ledger_path(environment),
+      &interrupt.flag()};
+  try {
+    show(a, run_recipe(recipe, settings));
+  } catch (const Interrupted& stopped) {
+    throw Interrupted(
+        fmt::format("{}; all is kept in {}. To go on: {}", stopped.what(), recipe.output, command_of(a)));
+  }
+}
+
+void declare(Command& command, const Environment& environment, const char* verb) {
+  const auto a = std::make_shared<RunArguments>();
+  a->verb = verb;
+  command.positional("RECIPE", a->recipe, "A .toml file, or the directory of a run to go on with");
+  command.option("--set", a->set, "Overrides a key of the recipe: --set budget.minutes=20");
+  a->common.declare(command);
+  command.footer("Keys of a recipe, with their defaults:\n" + recipe_help());
+  command.action([a, environment] { run(*a, environment); });
+}
+
+}  // namespace
+
+void declare_run(Command& command, const Environment& environment) {
+  declare(command, environment, "run");
+}
+void declare_train(Command& command, const Environment& environment) {
+  declare(command, environment, "train");
+}
+
+}  // namespace frugal::cli

@@ -1,0 +1,331 @@
+#include "pipeline/pipeline.h"
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/interrupted.h"
+#include "meter/ledger.h"
+#include "meter/meter.h"
+#include "pipeline/report/report.h"
+#include "pipeline/stages.h"
+
+namespace frugal {
+namespace {
+
+// Keys that may differ from those of the run that is continued: they change neither data nor model.
+std::vector<std::string> free_keys(const RunDirectory& directory) {
+  std::vector<std::string> keys = {"output",
+                                   "threads",
+                                   "meter.",
+                                   "eval.",
+                                   "samples.",
+                                   "train.save_",
+                                   "train.keep_last",
+                                   "train.eval_every",
+                                   "train.on_spike",
+                                   "train.spike_threshold",
+                                   "train.max_rollbacks"};
+  const StageRecord* pretrain = directory.find("pretrain");
+  if (pretrain == nullptr || !pretrain->done) keys.push_back("budget.");
+  return keys;
+}
+
+// The ledger, when one is kept. A run goes on when it cannot be written; the user is told once.
+class Books {
+ public:
+  Books(const RunSettings& settings, const Recipe& recipe) : settings_(settings) {
+    if (settings.ledger.empty()) return;
+    guarded([&] {
+      ledger_ = std::make_unique<Ledger>(settings.ledger);
+      run_ = ledger_->begin_run({settings.verb, settings.recipe_file, recipe.output, recipe.init});
+    });
+  }
+  void begin(std::string_view stage) {
+    guarded([&] { stage_ = ledger_->begin_stage(run_, stage); });
+  }
+  void end(RunStatus status, const Bill& stage, const Bill& all) {
+    guarded([&] {
+      ledger_->finish_stage(stage_, status, stage);
+      ledger_->update_run(run_, all);
+    });
+  }
+  void heartbeat(const Bill& all) {
+    guarded([&] { ledger_->update_run(run_, all); });
+  }
+  void finish(RunStatus status, const Bill& all) {
+    guarded([&] { ledger_->finish_run(run_, status, all); });
+  }
+
+ private:
+  template <class F>
+  void guarded(F body) {
+    if (broken_ || (settings_.ledger.empty())) return;
+    try {
+      body();
+    } catch (const Error& error) {
+      broken_ = true;
+      settings_.observer.warning(fmt::format("the ledger is not kept: {}", error.what()));
+    }
+  }
+  const RunSettings& settings_;
+  std::unique_ptr<Ledger> ledger_;
+  int64_t run_ = 0, stage_ = 0;
+  bool broken_ = false;
+};
+
+// Passes everything on and tells the ledger now and then what was spent.
+class Heartbeat : public Observer {
+ public:
+  Heartbeat(Observer& next, Books& books, Meter& meter) : next_(next), books_(books), meter_(meter) {}
+  void stage_begins(std::string_view name, std::string_view help) override { next_.stage_begins(name, help); }
+  void stage_ends(std::string_view name, const std::string& summary, const Bill& bill,
+                  bool skipped) override {
+    next_.stage_ends(name, summary, bill, skipped);
+  }
+  void progress(const Progress& progress) override {
+    next_.progress(progress);
+    if (progress.bill.seconds - last_ < 30 && progress.bill.seconds >= last_) return;
+    last_ = progress.bill.seconds;
+    books_.heartbeat(meter_.total());
+  }
+  void note(const std::string& text) override { next_.note(text); }
+  void warning(const std::string& text) override { next_.warning(text); }
+
+ private:
+  Observer& next_;
+  Books& books_;
+  Meter& meter_;
+  double last_ = 0;
+};
+
+class Runner {
+ public:
+  Runner(const Recipe& recipe, const RunSettings& settings)
+      : recipe_(recipe),
+        meter_(recipe.meter),
+        books_(settings, recipe),
+        heartbeat_(settings.observer, books_, meter_),
+        settings_{settings.ctx,     heartbeat_,     settings.verb,   settings.recipe_file,
+                  settings.version, settings.cache, settings.ledger, settings.stop} {}
+
+  RunOutcome run() {
+    try {
+      const RunOutcome outcome = recipe_.seed.size() == 1 ? single() : sweep();
+      books_.finish(RunStatus::done, meter_.total());
+      return outcome;
+    } catch (const Interrupted&) {
+      books_.finish(RunStatus::interrupted, meter_.total());
+      throw;
+    } catch (const std::exception&) {
+      books_.finish(RunStatus::failed, meter_.total());
+      throw;
+    }
+  }
+
+ private:
+  RunOutcome single() {
+    RunDirectory directory(recipe_.output);
+    directory.adopt(resolved(recipe_), free_keys(directory));
+    begin_log(directory);
+    Run run(recipe_, settings_, directory, directory, recipe_.seed[0]);
+    try {
+      for (const Stage* stage : all_stages()) do_stage(*stage, run, directory);
+    } catch (const std::exception&) {
+      write_report(directory);  // what there is; the cause is told below
+      throw;
+    }
+    write_report(directory);
+    RunOutcome outcome{
+        directory.path(), directory.path() / "report.html", directory.path() / "model", {}, {}};
+    outcome.seeds.push_back(outcome_of(directory, recipe_.seed[0]));
+    outcome.bill = outcome.seeds[0].bill;
+    return outcome;
+  }
+
+  RunOutcome sweep() {
+    RunDirectory shared(recipe_.output);
+    shared.adopt(resolved(recipe_), free_keys(shared));
+    begin_log(shared);
+    RunOutcome outcome{shared.path(), shared.path() / "report.html", {}, {}, {}};
+    Run common(recipe_, settings_, shared, shared, recipe_.seed[0]);
+    for (const Stage* stage : all_stages()) {
+      if (stage->shared) do_stage(*stage, common, shared);
+    }
+    for (const StageRecord& record : shared.stages()) outcome.bill.add(record.bill);
+    for (const int64_t seed : recipe_.seed) {
+      settings_.observer.note(fmt::format("seed {}", seed));
+      outcome.seeds.push_back(one_of_sweep(shared, seed));
+      outcome.bill.add(outcome.seeds.back().bill);
+      write_sweep_report(shared, outcome);
+    }
+    outcome.model = outcome.seeds.front().output / "model";
+    return outcome;
+  }
+
+  SeedOutcome one_of_sweep(RunDirectory& shared, int64_t seed) {
+    Recipe recipe = recipe_;
+    recipe.seed = {seed};
+    recipe.output = (shared.path() / fmt::format("seed-{}", seed)).string();
+    RunDirectory directory(recipe.output);
+    directory.adopt(resolved(recipe), free_keys(directory));
+    begin_log(directory);
+    Run run(recipe, settings_, shared, directory, seed);
+    for (const Stage* stage : all_stages()) {
+      if (!stage->shared) do_stage(*stage, run, directory);
+    }
+    ReportRun report = read_run(directory.path(), fmt::format("{}, seed {}", name(), seed));
+    report.stages.insert(report.stages.begin(), shared.stages().begin(), shared.stages().end());
+    write_file_atomically(directory.path() / "report.html", render_report(report));
+    return outcome_of(directory, seed);
+  }
+
+  void do_stage(const Stage& stage, Run& run, RunDirectory& directory) {
+    if (!stage.wanted(run)) return;
+    run.check_stop();
+    const std::string inputs = stage.inputs(run);
+    const StageRecord* known = directory.find(stage.name);
+    if (known != nullptr && known->done && known->inputs == inputs) {
+      settings_.observer.stage_ends(stage.name, stage.summary(known->result), known->bill, true);
+      return;
+    }
+    if (known != nullptr && known->inputs != inputs && stage.precious) {
+      fail(
+          "output '{}': the data, tokenizer or starting model has changed since its stage '{}' began; choose "
+          "another "
+          "output, or remove that folder",
+          directory.path().string(), stage.name);
+    }
+    work_on(stage, run, directory, inputs);
+  }
+
+  void work_on(const Stage& stage, Run& run, RunDirectory& directory, const std::string& inputs) {
+    const StageRecord* known = directory.find(stage.name);
+    run.record = StageRecord(std::string(stage.name), inputs);
+    if (known != nullptr && known->inputs == inputs) {  // begun before: goes on, and on its bill
+      run.record.bill = known->bill;
+      run.record.result = known->result;
+    }
+    settings_.observer.stage_begins(stage.name, stage.help);
+    books_.begin(stage.name);
+    const Meter::Stage metered = meter_.start(std::string(stage.name));
+    run.meter = &meter_;
+    run.stage = &metered;
+    try {
+      run.record.result = stage.work(run);
+    } catch (const std::exception& error) {
+      run.stage = nullptr;
+      const bool stopped = dynamic_cast<const Interrupted*>(&error) != nullptr;
+      books_.end(stopped ? RunStatus::interrupted : RunStatus::failed, metered.bill(), meter_.total());
+      throw;
+    }
+    run.stage = nullptr;
+    const Bill bill = metered.bill();
+    run.record.bill.add(bill);
+    run.record.done = true;
+    directory.put(run.record);
+    directory.log({{"event", "stage"}, {"name", stage.name}, {"bill", bill_json(run.record.bill)}});
+    books_.end(RunStatus::done, bill, meter_.total());
+    settings_.observer.stage_ends(stage.name, stage.summary(run.record.result), run.record.bill, false);
+  }
+
+  void begin_log(RunDirectory& directory) const {
+    const auto now =
+        std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+    directory.log({{"event", "start"},
+                   {"time", now},
+                   {"version", settings_.version},
+                   {"threads", settings_.ctx.pool.size()},
+                   {"energy", meter_.energy_description()}});
+  }
+
+  std::string name() const { return fs::path(recipe_.output).filename().string(); }
+
+  void write_report(const RunDirectory& directory) const {
+    if (directory.stages().empty()) return;
+    write_file_atomically(directory.path() / "report.html",
+                          render_report(read_run(directory.path(), name())));
+  }
+
+  void write_sweep_report(const RunDirectory& shared, const RunOutcome& outcome) const {
+    std::vector<ReportRun> runs;
+    for (const SeedOutcome& seed : outcome.seeds) {
+      runs.push_back(read_run(seed.output, fmt::format("seed {}", seed.seed)));
+      runs.back().link = (seed.output.filename() / "report.html").string();
+    }
+    write_file_atomically(shared.path() / "report.html", render_sweep(name(), shared.stages(), runs));
+  }
+
+  static SeedOutcome outcome_of(const RunDirectory& directory, int64_t seed) {
+    SeedOutcome outcome;
+    outcome.seed = seed;
+    outcome.output = directory.path();
+    for (const StageRecord& record : directory.stages()) outcome.bill.add(record.bill);
+    if (const StageRecord* pretrain = directory.find("pretrain")) {
+      outcome.tokens = pretrain->result.value("tokens", int64_t{0});
+      if (pretrain->result.contains("validation")) {
+        outcome.bits_per_byte = pretrain->result["validation"].value("bits_per_byte", 0.0);
+      }
+    }
+    const StageRecord* evaluate = directory.find("evaluate");
+    if (evaluate != nullptr && evaluate->result.contains("questions")) {
+      const Json& questions = evaluate->result["questions"];
+      outcome.questions_correct =
+          questions.value("correct", 0.0) / std::max(1.0, questions.value("total", 0.0));
+    }
+    return outcome;
+  }
+
+  const Recipe& recipe_;
+  Meter meter_;
+  Books books_;
+  Heartbeat heartbeat_;
+  RunSettings settings_;
+};
+
+Json spread_json(const Spread& spread) {
+  return {{"mean", spread.mean}, {"sd", spread.sd}};
+}
+
+}  // namespace
+
+RunOutcome run_recipe(const Recipe& recipe, const RunSettings& settings) {
+  return Runner(recipe, settings).run();
+}
+
+Json outcome_json(const RunOutcome& outcome) {
+  int64_t tokens = 0;
+  std::vector<double> bits, correct;
+  Json seeds = Json::array();
+  for (const SeedOutcome& seed : outcome.seeds) {
+    tokens += seed.tokens;
+    if (seed.bits_per_byte) bits.push_back(*seed.bits_per_byte);
+    if (seed.questions_correct) correct.push_back(*seed.questions_correct);
+    seeds.push_back({{"seed", seed.seed},
+                     {"output", seed.output.string()},
+                     {"tokens", seed.tokens},
+                     {"seconds", seed.bill.seconds},
+                     {"val_bits_per_byte", seed.bits_per_byte ? Json(*seed.bits_per_byte) : Json()},
+                     {"questions_correct", seed.questions_correct ? Json(*seed.questions_correct) : Json()},
+                     {"dollars", seed.bill.dollars}});
+  }
+  const Joules& joules = outcome.bill.joules;
+  Json json = {{"tokens", tokens},
+               {"seconds", outcome.bill.seconds},
+               {"val_bits_per_byte", bits.empty() ? Json() : Json(spread_of(bits).mean)},
+               {"joules", {{"low", joules.low}, {"high", joules.high}, {"measured", joules.measured}}},
+               {"dollars", outcome.bill.dollars},
+               {"co2_g", outcome.bill.co2_g},
+               {"questions_correct", correct.empty() ? Json() : Json(spread_of(correct).mean)},
+               {"output", outcome.output.string()},
+               {"model", outcome.model.string()},
+               {"report", outcome.report.string()}};
+  if (outcome.seeds.size() > 1) {
+    json["seeds"] = std::move(seeds);
+    json["spread"] = {{"val_bits_per_byte", spread_json(spread_of(bits))},
+                      {"questions_correct", spread_json(spread_of(correct))}};
+  }
+  return json;
+}
+
+}  // namespace frugal

@@ -1,0 +1,53 @@
+// From a recipe to a run: the stages one after another, each metered, each skipped when it is done already.
+// The same command run again goes on where it stopped.
+#pragma once
+
+#include <atomic>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/context.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "meter/bill.h"
+#include "pipeline/observer.h"
+#include "pipeline/recipe.h"
+
+namespace frugal {
+
+struct RunSettings {
+  Context& ctx;
+  Observer& observer;
+  std::string verb = "run";  // for the ledger; "train" ends after pretraining
+  std::string recipe_file;
+  std::string version;  // of the program, for the report
+  fs::path cache;       // tokenised data; empty: in the run directory
+  fs::path ledger;      // empty: none is kept
+  const std::atomic<bool>* stop = nullptr;
+};
+
+// What one seed came to.
+struct SeedOutcome {
+  int64_t seed = 0;
+  fs::path output;
+  std::optional<double> bits_per_byte;
+  std::optional<double> questions_correct;  // share
+  int64_t tokens = 0;
+  Bill bill;
+};
+
+struct RunOutcome {
+  fs::path output, report, model;
+  std::vector<SeedOutcome> seeds;
+  Bill bill;  // of everything, earlier processes included
+};
+
+// Error or UsageError when something is wrong; Interrupted when *settings.stop was set (all is kept).
+RunOutcome run_recipe(const Recipe& recipe, const RunSettings& settings);
+
+// The command line's contract: tokens, seconds, val_bits_per_byte, joules, dollars, co2_g, and per seed where
+// there are several.
+Json outcome_json(const RunOutcome& outcome);
+
+}  // namespace frugal

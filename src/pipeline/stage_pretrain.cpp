@@ -1,0 +1,358 @@
+// Training: recipe to model, trainer, log lines, and what is kept for the report.
+#include <fmt/core.h>
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/interrupted.h"
+#include "data/windows.h"
+#include "infer/sampler.h"
+#include "io/model_files.h"
+#include "kernels/kernels.h"
+#include "meter/machine.h"
+#include "meter/units.h"
+#include "models/model.h"
+#include "pipeline/stages.h"
+#include "text/special_tokens.h"
+#include "train/evaluate.h"
+#include "train/preflight.h"
+#include "train/trainer.h"
+
+namespace frugal {
+namespace {
+
+constexpr int64_t kEveryStep = 2000;  // so many steps are logged one by one, then every second, fourth, ...
+constexpr int64_t kLoadSteps = 5;     // logged steps between two lines on the experts
+constexpr double kHeartbeatSeconds = 30;  // between two savings of the bill so far
+
+Json config_of(Run& run) {
+  if (!run.recipe.init.empty()) return declare_model(find_model(run.recipe.init))->config();
+  const Tokenizer& tokenizer = run.tokenizer();
+  return model_config(run.recipe, tokenizer.vocab_size(), tokenizer.bos_id().value_or(-1),
+                      tokenizer.eos_id().value_or(-1));
+}
+
+std::string inputs(Run& run) {
+  const TrainOptions& train = run.recipe.train;
+  Json options = write_fields(train);
+  // These change what is kept and shown, not what is learned.
+  for (const char* key : {"save_every", "save_minutes", "keep_last", "eval_every", "on_spike",
+                          "spike_threshold", "max_rollbacks"}) {
+    options.erase(key);
+  }
+  const std::string init =
+      run.recipe.init.empty() ? "" : hash_files({(find_model(run.recipe.init) / "config.json").string()});
+  return hash_of({to_text(config_of(run)), init, to_text(options), std::to_string(run.seed),
+                  run.result("data").value("key", std::string())});
+}
+
+// generation_config.json: what ends a reply. A chat model also ends its turn.
+std::string generation_config_text(const Tokenizer& tokenizer) {
+  Json config = Json::object();
+  if (tokenizer.bos_id()) config["bos_token_id"] = *tokenizer.bos_id();
+  Json ends = Json::array();
+  if (tokenizer.eos_id()) ends.push_back(*tokenizer.eos_id());
+  if (const auto turn = tokenizer.find(kEndOfTurn)) ends.push_back(*turn);
+  if (!ends.empty()) config["eos_token_id"] = ends;
+  return to_text(config, 2) + "\n";
+}
+
+std::map<std::string, std::string> model_files(Run& run) {
+  std::map<std::string, std::string> files;
+  const fs::path from = run.tokenizer_path();
+  if (fs::is_directory(from)) {
+    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
+      if (fs::exists(from / name)) files[name] = read_file(from / name);
+    }
+  } else {
+    files["tokenizer.json"] = run.tokenizer().json();
+  }
+  files["generation_config.json"] = generation_config_text(run.tokenizer());
+  return files;
+}
+
+std::string cpu_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(": ") + 2));
+  }
+  return "unknown processor";
+}
+
+std::string today() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm parts{};
+  localtime_r(&now, &parts);
+  char text[32];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%d", &parts)};
+}
+
+Json machine(const Run& run) {
+  return Json{{"date", today()},
+              {"threads", run.settings.ctx.pool.size()},
+              {"cpu", cpu_name()},
+              {"instruction_set", run.settings.ctx.kernels.name},
+              {"version", run.settings.version}};
+}
+
+// Writes log.jsonl: every step at first, then ever fewer, so that a log stays some megabytes.
+class StepLog {
+ public:
+  explicit StepLog(RunDirectory& directory) : directory_(directory) {}
+
+  void step(const StepRecord& record) {
+    for (const auto& [layer, counts] : record.expert_tokens) {
+      auto& sum = experts_[layer];
+      sum.resize(counts.size());
+      for (size_t e = 0; e < counts.size(); ++e) sum[e] += counts[e];
+    }
+    int64_t stride = 1;
+    while (record.step >= kEveryStep * stride) stride *= 2;
+    if (record.step % stride != 0) return;
+    Json line = {{"event", "step"}};
+    line.update(write_fields(record));
+    directory_.log(line);
+    if (record.step % (stride * kLoadSteps) != 0 || experts_.empty()) return;
+    Json counts = Json::object();
+    for (const auto& [layer, sum] : experts_) counts[std::to_string(layer)] = sum;
+    directory_.log({{"event", "load"},
+                    {"step", record.step},
+                    {"tokens", record.tokens},
+                    {"experts", std::move(counts)}});
+    experts_.clear();
+  }
+
+  void event(const TrainEvent& event, int64_t tokens_per_step) {
+    Json line = {{"event", to_string(event.kind)}, {"step", event.step}, {"text", event.text}};
+    switch (event.kind) {
+      case TrainEvent::Kind::evaluation:
+        line["tokens"] = event.step * tokens_per_step;
+        line["bits_per_byte"] = event.value;
+        break;
+      case TrainEvent::Kind::resumed:
+        line["back_to"] = event.step;
+        break;
+      case TrainEvent::Kind::rollback:
+        line["back_to"] = static_cast<int64_t>(event.value);
+        break;
+      case TrainEvent::Kind::plan:
+      case TrainEvent::Kind::checkpoint:
+      case TrainEvent::Kind::spike:
+      case TrainEvent::Kind::skipped:
+      case TrainEvent::Kind::interrupted:
+        break;
+    }
+    directory_.log(line);
+  }
+
+ private:
+  RunDirectory& directory_;
+  std::map<int, std::vector<int64_t>> experts_;
+};
+
+class Pretraining {
+ public:
+  explicit Pretraining(Run& run)
+      : run_(run),
+        ctx_(run.settings.ctx),
+        options_(run.recipe.train),
+        log_(run.directory),
+        earlier_(run.record.bill) {
+    options_.evaluations = run.recipe.eval.evaluations;
+  }
+
+  Json work() {
+    const Json config = config_of(run_);
+    require_memory(
+        ctx_, [&] { return create_model(config); }, options_, true, available_memory());
+    model_ = create_model(config);
+    if (run_.recipe.init.empty()) {
+      initialise(ctx_, *model_, static_cast<uint64_t>(run_.seed));
+    } else {
+      load_parameters(ctx_, *model_, find_model(run_.recipe.init), Weights::copied_f32);
+    }
+    make_trainable(*model_);
+    prepare_data_and_windows();
+    return train(config);
+  }
+
+ private:
+  void prepare_data_and_windows() {
+    const PreparedData& data = run_.data();
+    const Framing framing{run_.tokenizer().bos_id().value_or(-1), run_.tokenizer().eos_id().value_or(-1)};
+    const bool mask = run_.recipe.data.document_mask;
+    stream_ =
+        std::make_unique<BatchStream>(data.train, StreamOptions{.framing = framing,
+                                                                .piece_length = options_.context,
+                                                                .seed = static_cast<uint64_t>(run_.seed),
+                                                                .document_mask = mask,
+                                                                .key = data.key});
+    batches_ = batches_of(*stream_);
+    if (data.valid.documents() == 0) return;
+    WindowOptions windows{.framing = framing, .length = options_.context, .document_mask = mask};
+    full_.emplace(data.valid, windows);
+    windows.max_tokens = run_.recipe.eval.sample_tokens;
+    quick_.emplace(data.valid, windows);
+  }
+
+  double evaluate(bool full) {
+    const Validation result = validate(ctx_, *model_, full ? *full_ : *quick_, run_.recipe.eval.rows);
+    if (full) final_ = result;
+    return result.bits_per_byte;
+  }
+
+  TrainerHooks hooks() {
+    TrainerHooks hooks;
+    hooks.run = run_.directory.path();
+    hooks.model_files = model_files(run_);
+    hooks.on_step = [this](const StepRecord& record) { on_step(record); };
+    hooks.on_event = [this](const TrainEvent& event) { on_event(event); };
+    if (full_) {
+      hooks.evaluate = [this](bool full) { return evaluate(full); };
+      hooks.quick_tokens = quick_->targets();
+      hooks.full_tokens = full_->targets();
+    }
+    const Bill begin = run_.stage->bill();
+    hooks.spent = [this, begin] {
+      const Bill now = run_.stage->bill();
+      return Spending{now.seconds - begin.seconds, now.joules.middle() - begin.joules.middle(),
+                      now.dollars - begin.dollars};
+    };
+    hooks.peak_flops = measure_peak_flops(ctx_.pool, ctx_.kernels);
+    hooks.stop = run_.settings.stop;
+    return hooks;
+  }
+
+  Json train(const Json& config) {
+    Trainer trainer(ctx_, *model_, *batches_, options_, run_.recipe.budget, hooks());
+    const bool resumed = trainer.resume();
+    const Json budget = write_fields(run_.recipe.budget);
+    // Killed between the last checkpoint and the end of the stage: nothing is left to train.
+    const bool all_done = resumed && trainer.plan().done(trainer.step()) &&
+                          run_.record.result.value("budget", Json()) == budget;
+    run_.record.result = Json{{"budget", budget}};
+    save_record();
+    TrainResult result;
+    if (all_done) {
+      if (full_) evaluate(true);
+      result.finished = true;
+      result.steps = trainer.step();
+      result.tokens = result.steps * options_.tokens_per_step();
+    } else {
+      result = trainer.run();
+    }
+    if (!result.finished) {
+      save_record();
+      throw Interrupted(fmt::format("stopped after step {}", result.steps));
+    }
+    return summary_of(config, result);
+  }
+
+  Json summary_of(const Json& config, const TrainResult& result) {
+    const ParameterCounts counts = count_parameters(*model_);
+    const ModelShape shape = model_->shape();
+    Json json = {{"budget", write_fields(run_.recipe.budget)}, {"machine", machine(run_)}};
+    const auto architectures = config.find("architectures");
+    const Json full = model_->config();
+    json["architecture"] =
+        full.contains("architectures") && full["architectures"].is_array() && !full["architectures"].empty()
+            ? full["architectures"][0]
+            : Json(architectures == config.end() ? "" : to_text(*architectures));
+    json["parameters"] = counts.total;
+    json["active_parameters"] = counts.active;
+    json["embedding_parameters"] = counts.embedding;
+    json["mtp_parameters"] = counts.mtp;
+    json["layers"] = shape.layers;
+    json["hidden_size"] = shape.hidden_size;
+    json["vocab_size"] = shape.vocab_size;
+    for (const auto& [key, name] :
+         {std::pair{"n_routed_experts", "experts"}, {"num_experts_per_tok", "experts_per_token"}}) {
+      if (full.contains(key) && full[key].is_number()) json[name] = full[key];
+    }
+    json["context"] = options_.context;
+    json["steps"] = result.steps;
+    json["tokens"] = result.tokens;
+    json["epochs"] = stream_->epoch();
+    json["loss"] = result.loss;
+    json["rollbacks"] = result.rollbacks;
+    json["mfu"] = mfu_steps_ > 0 ? mfu_sum_ / static_cast<double>(mfu_steps_) : 0;
+    json["flops_per_token"] = flops_per_token_;
+    if (final_) {
+      json["validation"] = {{"bits_per_byte", final_->bits_per_byte},
+                            {"loss", final_->loss},
+                            {"targets", final_->targets},
+                            {"bytes", final_->bytes}};
+    }
+    return json;
+  }
+
+  void on_step(const StepRecord& record) {
+    run_.meter->add_flops(record.flops);
+    run_.meter->add_tokens(options_.tokens_per_step());
+    flops_per_token_ = record.flops / static_cast<double>(options_.tokens_per_step());
+    mfu_sum_ += record.mfu;
+    ++mfu_steps_;
+    log_.step(record);
+    run_.progress("pretrain", record.progress, &record);
+    const double now = run_.stage->bill().seconds;
+    if (now - saved_at_ > kHeartbeatSeconds) save_record();
+  }
+
+  void on_event(const TrainEvent& event) {
+    log_.event(event, options_.tokens_per_step());
+    const bool trouble = event.kind == TrainEvent::Kind::spike || event.kind == TrainEvent::Kind::rollback ||
+                         event.kind == TrainEvent::Kind::skipped;
+    if (trouble) {
+      run_.settings.observer.warning(event.text);
+    } else if (event.kind == TrainEvent::Kind::evaluation || event.kind == TrainEvent::Kind::resumed) {
+      run_.settings.observer.note(fmt::format("step {}: {}", event.step, event.text));
+    }
+    if (event.kind == TrainEvent::Kind::checkpoint) save_record();
+  }
+
+  // The bill so far, so that a killed run loses at most half a minute of it.
+  void save_record() {
+    const Bill now = run_.stage->bill();
+    run_.record.bill = earlier_;
+    run_.record.bill.add(now);
+    run_.directory.put(run_.record);
+    run_.record.bill = earlier_;
+    saved_at_ = now.seconds;
+  }
+
+  Run& run_;
+  Context& ctx_;
+  TrainOptions options_;
+  StepLog log_;
+  const Bill earlier_;  // of the processes before this one
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<BatchStream> stream_;
+  std::unique_ptr<BatchSource> batches_;
+  std::optional<ValidationWindows> full_, quick_;
+  std::optional<Validation> final_;
+  double flops_per_token_ = 0, mfu_sum_ = 0, saved_at_ = 0;
+  int64_t mfu_steps_ = 0;
+};
+
+Json work(Run& run) {
+  return Pretraining(run).work();
+}
+
+std::string summary(const Json& result) {
+  std::string text =
+      fmt::format("{}, {} steps, {}", format_quantity(result.value("parameters", 0.0), "parameters"),
+                  result.value("steps", int64_t{0}), format_quantity(result.value("tokens", 0.0), "tokens"));
+  if (result.contains("validation")) {
+    text += fmt::format(", {:.3f} bits per byte", result["validation"].value("bits_per_byte", 0.0));
+  }
+  return text;
+}
+
+}  // namespace
+
+const Stage kPretrainStage = {"pretrain", "training", false,  true, [](const Run&) { return true; },
+                              inputs,     work,       summary};
+
+}  // namespace frugal

@@ -1,0 +1,66 @@
+// A byte-level BPE tokenizer learned from the training text, or the given one checked.
+#include <fmt/core.h>
+
+#include "core/error.h"
+#include "data/source.h"
+#include "pipeline/stages.h"
+#include "text/bpe_trainer.h"
+
+namespace frugal {
+namespace {
+
+bool is_trained(const Run& run) {
+  return run.recipe.init.empty() && run.recipe.tokenizer.path.empty();
+}
+
+std::vector<std::string> train_files(const Run& run) {
+  return expand_patterns(run.data_options().train, "data.train");
+}
+
+std::string inputs(Run& run) {
+  if (!is_trained(run)) return hash_of({"given", fmt::format("{:016x}", run.tokenizer().fingerprint())});
+  const DataOptions options = run.data_options();
+  return hash_of({"trained", hash_files(train_files(run)), std::to_string(wanted_vocabulary(run.recipe)),
+                  std::to_string(run.recipe.tokenizer.max_bytes), options.invalid_utf8,
+                  std::to_string(options.section_bytes)});
+}
+
+Tokenizer train(Run& run) {
+  const DataOptions options = run.data_options();
+  BpeOptions bpe;
+  bpe.vocab_size = wanted_vocabulary(run.recipe);
+  BpeTrainer trainer(bpe, run.settings.ctx.pool);
+  const ReadOptions reading{parse_invalid_utf8(options.invalid_utf8, "data.invalid_utf8"),
+                            options.section_bytes};
+  const int64_t most = run.recipe.tokenizer.max_bytes;
+  for_each_document(train_files(run), reading, [&](const Document& document) {
+    run.check_stop();
+    if (!document.text.empty()) trainer.add(document.text);
+    for (const ChatMessage& message : document.messages) trainer.add(message.content);
+    return trainer.bytes() < most;
+  });
+  return trainer.train();
+}
+
+Json work(Run& run) {
+  if (is_trained(run)) train(run).save(run.tokenizer_path());
+  const Tokenizer& tokenizer = run.tokenizer();
+  if (!tokenizer.bos_id() && !tokenizer.eos_id()) {
+    fail("{}: the tokenizer names neither a BOS nor an EOS token, so documents cannot be told apart",
+         run.tokenizer_path().string());
+  }
+  return Json{{"trained", is_trained(run)},
+              {"vocab_size", tokenizer.vocab_size()},
+              {"fingerprint", fmt::format("{:016x}", tokenizer.fingerprint())}};
+}
+
+std::string summary(const Json& result) {
+  return fmt::format("{} tokens", result.value("vocab_size", int64_t{0}));
+}
+
+}  // namespace
+
+const Stage kTokenizerStage = {
+    "tokenizer", "learning a tokenizer", true, false, [](const Run&) { return true; }, inputs, work, summary};
+
+}  // namespace frugal

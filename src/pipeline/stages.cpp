@@ -1,0 +1,96 @@
+#include "pipeline/stages.h"
+
+#include <array>
+
+#include "core/error.h"
+#include "core/interrupted.h"
+#include "data/hash.h"
+#include "io/model_files.h"
+#include "text/chat_template.h"
+
+namespace frugal {
+
+std::span<const Stage* const> all_stages() {
+  static constexpr std::array<const Stage*, 6> list = {&kCorpusStage,   &kTokenizerStage, &kDataStage,
+                                                       &kPretrainStage, &kEvaluateStage,  &kSamplesStage};
+  return list;
+}
+
+std::string hash_of(const std::vector<std::string>& parts) {
+  Hasher128 hasher;
+  for (const std::string& part : parts) hasher.update_framed(part);
+  return hasher.finish().hex();
+}
+
+std::string hash_files(const std::vector<std::string>& files) {
+  Hasher128 hasher;
+  for (const std::string& name : files) {
+    const MappedFile file(name);
+    hasher.update_framed(name);
+    hasher.update_framed(file.text());
+  }
+  return hasher.finish().hex();
+}
+
+DataOptions Run::data_options() const {
+  DataOptions options = recipe.data;
+  if (recipe.data.is_synthetic()) {
+    options.train = {(corpus() / "train.jsonl").string()};
+    if (options.valid.empty()) options.valid = {(corpus() / "valid.jsonl").string()};
+  }
+  return options;
+}
+
+fs::path Run::tokenizer_path() const {
+  if (!recipe.init.empty()) return find_model(recipe.init);
+  return recipe.tokenizer.path.empty() ? shared.path() / "tokenizer" : fs::path(recipe.tokenizer.path);
+}
+
+const Tokenizer& Run::tokenizer() {
+  if (!tokenizer_) tokenizer_ = Tokenizer::load(tokenizer_path());
+  return *tokenizer_;
+}
+
+const PreparedData& Run::data() {
+  if (data_) return *data_;
+  const Tokenizer tokens = tokenizer();
+  Tokenization tokenization;
+  tokenization.encode = [tokens](std::string_view text, std::vector<int32_t>& out) {
+    tokens.encode(text, {}, out);
+  };
+  if (!tokens.chat_template().empty()) {
+    tokenization.encode_chat = [tokens](const std::vector<ChatMessage>& messages, std::vector<int32_t>& out) {
+      const std::vector<int32_t> ids = render_chat(tokens, messages, false);
+      out.insert(out.end(), ids.begin(), ids.end());
+    };
+  }
+  tokenization.framing = {tokens.bos_id().value_or(-1), tokens.eos_id().value_or(-1)};
+  tokenization.vocab_size = tokens.vocab_size();
+  tokenization.hash = fmt::format("{:016x}", tokens.fingerprint());
+  const fs::path cache = settings.cache.empty() ? shared.path() / "cache" : settings.cache;
+  data_ =
+      prepare_data(data_options(), tokenization, cache, settings.ctx.pool, [&](int64_t done, int64_t total) {
+        check_stop();
+        progress("data", total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 0);
+      });
+  return *data_;
+}
+
+Json Run::result(std::string_view stage_name) const {
+  for (const RunDirectory* place : {&directory, &shared}) {
+    const StageRecord* found = place->find(stage_name);
+    if (found != nullptr && found->done) return found->result;
+  }
+  return Json::object();
+}
+
+void Run::progress(std::string_view name, double fraction, const StepRecord* step) const {
+  if (stage == nullptr) return;  // an earlier stage's product is being read back
+  settings.observer.progress({name, fraction, step, stage->bill()});
+}
+
+void Run::check_stop() const {
+  if (settings.stop != nullptr && *settings.stop) throw Interrupted("stopped");
+}
+
+}  // namespace frugal

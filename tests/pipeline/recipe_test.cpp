@@ -1,0 +1,187 @@
+// Recipes: what is read, what is refused and where the message points.
+#include "pipeline/recipe.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "pipeline/toml.h"
+
+namespace frugal {
+namespace {
+
+constexpr const char* kSmall = R"(
+[budget]
+tokens = 1e6
+
+[model]
+preset = "nano"
+hidden_size = 64
+
+[train]
+batch = 4
+optimizer = { name = "muon", lr = 0.01 }
+)";
+
+std::string error_of(const std::string& text, const std::vector<std::string>& set = {}) {
+  try {
+    parse_recipe(text, "r.toml", set);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Recipe, ReadsTablesAndFillsTheRestFromDefaults) {
+  const Recipe recipe = parse_recipe(kSmall, "dir/r.toml", {});
+  EXPECT_EQ(recipe.budget.tokens, 1000000);
+  EXPECT_EQ(recipe.train.batch, 4);
+  EXPECT_EQ(recipe.train.optimizer.name, "muon");
+  EXPECT_EQ(recipe.train.optimizer.lr, 0.01);
+  EXPECT_EQ(recipe.output, "runs/r");
+  EXPECT_TRUE(recipe.data.is_synthetic());
+  const Json config = model_config(recipe, 777, 0, 1);
+  EXPECT_EQ(config["hidden_size"], 64);
+  EXPECT_EQ(config["vocab_size"], 777);
+  EXPECT_EQ(config["eos_token_id"], 1);
+}
+
+TEST(Recipe, SetOverridesAndNeedsNoQuotesForText) {
+  const Recipe recipe =
+      parse_recipe(kSmall, "r.toml",
+                   {"data.train=some dir/*.txt", "output=2024", "seed=[1, 2]", "budget.minutes=0.5",
+                    "train.optimizer.lr=1e-4", "model.num_hidden_layers=3", "data.weights=[]",
+                    "data.valid=[\"a.txt\", \"b.txt\"]"});
+  EXPECT_EQ(recipe.data.train, std::vector<std::string>{"some dir/*.txt"});
+  EXPECT_EQ(recipe.data.valid, (std::vector<std::string>{"a.txt", "b.txt"}));
+  EXPECT_EQ(recipe.output, "2024");
+  EXPECT_EQ(recipe.seed, (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(recipe.budget.minutes, 0.5);
+  EXPECT_EQ(recipe.train.optimizer.lr, 1e-4);
+  EXPECT_EQ(recipe.train.optimizer.name, "muon");
+  EXPECT_EQ(model_config(recipe, 300, 0, 1)["num_hidden_layers"], 3);
+}
+
+TEST(Recipe, ResolvedRecipeReadsBackEqual) {
+  const Recipe recipe =
+      parse_recipe(kSmall, "r.toml", {"meter.price_per_hour=0.1", "samples.prompts=[\"a\\nb \\\"c\\\"\"]"});
+  const Json json = resolved(recipe);
+  const Recipe again = parse_recipe(to_toml(json), "other.toml", {});
+  EXPECT_EQ(resolved(again), json);
+  EXPECT_EQ(again.output, "runs/r");
+  EXPECT_EQ(again.samples.prompts, std::vector<std::string>{"a\nb \"c\""});
+}
+
+struct Bad {
+  const char* what;
+  std::string text;
+  std::vector<std::string> set;
+  std::vector<const char*> says;  // all of these
+};
+
+class BadRecipe : public testing::TestWithParam<Bad> {};
+
+TEST_P(BadRecipe, SaysWhatAndWhere) {
+  const std::string message = error_of(GetParam().text, GetParam().set);
+  for (const char* part : GetParam().says) EXPECT_NE(message.find(part), std::string::npos) << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadRecipe,
+    testing::Values(
+        Bad{"key",
+            "[budget]\nminutes = 1\n[train]\nbacth = 3\n",
+            {},
+            {"r.toml:4", "train.bacth", "train.batch"}},
+        Bad{"table", "[budgte]\nminutes = 1\n", {}, {"r.toml:1", "budgte", "'budget'"}},
+        Bad{"type", "[budget]\nminutes = \"long\"\n", {}, {"r.toml:2", "budget.minutes", "a number"}},
+        Bad{"toml", "[budget\nminutes = 1\n", {}, {"r.toml:1"}},
+        Bad{"twice", "[budget]\nminutes = 1\nminutes = 2\n", {}, {"r.toml:3"}},
+        Bad{"date", "[budget]\nminutes = 2024-01-01\n", {}, {"r.toml:2", "date"}},
+        Bad{"nan", "[budget]\nminutes = nan\n", {}, {"r.toml:2", "not finite"}},
+        Bad{"no budget", "", {}, {"r.toml", "budget.minutes"}},
+        Bad{"negative", "[budget]\nminutes = -1\n", {}, {"r.toml:2", "budget.minutes"}},
+        Bad{"set key", kSmall, {"train.bacth=3"}, {"--set train.bacth", "train.batch"}},
+        Bad{"set form", kSmall, {"train.batch"}, {"--set train.batch", "key=value"}},
+        Bad{"set value", kSmall, {"train.batch=many"}, {"--set train.batch", "many"}},
+        Bad{"set table", kSmall, {"train.batch.size=1"}, {"'train.batch' is not a table"}},
+        Bad{"set empty part", kSmall, {"train..batch=1"}, {"empty part"}},
+        Bad{"threads", kSmall, {"threads=-1"}, {"--set threads", "threads = -1"}},
+        Bad{"threads", kSmall, {"threads=100000"}, {"threads = 100000"}},
+        Bad{"batch", kSmall, {"train.batch=0"}, {"--set train.batch", "train.batch = 0"}},
+        Bad{"lr", kSmall, {"train.optimizer.lr=-1"}, {"--set train.optimizer.lr", "expected"}},
+        Bad{"optimizer", kSmall, {"train.optimizer.name=moun"}, {"--set train.optimizer.name", "muon"}},
+        Bad{"schedule", kSmall, {"train.schedule.name=x"}, {"train.schedule.name", "wsd"}},
+        Bad{"seed", kSmall, {"seed=[]"}, {"seed"}},
+        Bad{"seed twice", kSmall, {"seed=[1, 1]"}, {"stands twice"}},
+        Bad{"preset", kSmall, {"model.preset=nona"}, {"--set model.preset", "nano"}},
+        Bad{"model key", kSmall, {"model.hiden_size=3"}, {"--set model.hiden_size", "model.hidden_size"}},
+        Bad{"model dimension", kSmall, {"model.hidden_size=0"}, {"hidden_size"}},
+        Bad{"model dimension", kSmall, {"model.num_experts_per_tok=100"}, {"num_experts_per_tok"}},
+        Bad{"model type", kSmall, {"model.hidden_size=wide"}, {"wide"}},
+        Bad{"rope", kSmall, {"model.qk_rope_head_dim=7"}, {"qk_rope_head_dim"}},
+        Bad{"data", kSmall, {"data.train=[]"}, {"--set data.train", "name files"}},
+        Bad{"data", kSmall, {"data.train=[\"synthetic\", \"a.txt\"]"}, {"stands alone"}},
+        Bad{"utf8", kSmall, {"data.invalid_utf8=drop"}, {"data.invalid_utf8", "replace"}},
+        Bad{"schema", "schema = 9\n[budget]\nsteps = 1\n", {}, {"r.toml:1", "schema = 9"}},
+        Bad{"price", kSmall, {"meter.price_per_hour=-1"}, {"price_per_hour"}}));
+
+TEST(Recipe, MissingFileAndInvalidUtf8) {
+  EXPECT_THROW(load_recipe("/nonexistent/r.toml", {}), Error);
+  EXPECT_NE(error_of("output = \"\xff\"\n").find("r.toml:1"), std::string::npos);
+}
+
+TEST(Recipe, EveryKeyIsInTheHelp) {
+  const std::string help = recipe_help();
+  for (const char* key :
+       {"data.train", "data.valid", "budget.minutes", "budget.joules", "output", "init", "seed", "threads",
+        "train.optimizer.lr", "meter.price_per_kwh", "data.synthetic.questions"}) {
+    EXPECT_NE(help.find(key), std::string::npos) << key;
+  }
+}
+
+// docs/recipes.md lists every key of the struct.
+TEST(Recipe, EveryKeyIsInTheDocumentation) {
+  const std::string page = read_file(fs::path(FRUGAL_SOURCE_DIR) / "docs" / "recipes.md");
+  std::istringstream lines(recipe_help());
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string key;
+    words >> key;
+    EXPECT_NE(page.find("`" + key + "`"), std::string::npos) << key;
+  }
+}
+
+TEST(Recipe, RecipesOfTheProjectAreSound) {
+  for (const auto& entry : fs::directory_iterator(fs::path(FRUGAL_SOURCE_DIR) / "recipes")) {
+    std::vector<std::string> set;
+    if (entry.path().stem() == "text") set.push_back("data.train=a.txt");
+    EXPECT_NO_THROW(load_recipe(entry.path(), set)) << entry.path();
+  }
+}
+
+TEST(UserPrices, AreReadAndRecipesOverrideThem) {
+  const fs::path file = fs::temp_directory_path() / "frugal_prices_test.toml";
+  std::ofstream(file) << "[meter]\nprice_per_hour = 0.5\ncountry = \"FRA\"\n";
+  const Prices prices = read_user_prices(file);
+  const Recipe recipe = parse_recipe(kSmall, "r.toml", {"meter.country=DEU"}, prices);
+  EXPECT_EQ(recipe.meter.price_per_hour, 0.5);
+  EXPECT_EQ(recipe.meter.country, "DEU");
+  std::ofstream(file) << "[meter]\nprice_per_houre = 0.5\n";
+  EXPECT_THROW(read_user_prices(file), UsageError);
+  fs::remove(file);
+  EXPECT_FALSE(read_user_prices(file).price_per_hour.has_value());
+}
+
+TEST(Toml, WritesWhatItReads) {
+  const char* text =
+      "a = 1\nb = 2.0\nc = \"x\\ny\"\nlist = [1, 2]\n\n[t]\nx = true\n\n[t.\"odd key\"]\ny = \"é\"\n";
+  EXPECT_EQ(to_toml(parse_toml(text, "t").values), text);
+}
+
+}  // namespace
+}  // namespace frugal
