@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/json.h"
+#include "memory_file.h"
 
 namespace frugal {
 namespace {
@@ -51,11 +51,6 @@ class Safetensors : public testing::Test {
 
   fs::path dir_;
 };
-
-// Unlike write_file_atomically it does not wait for the disk: some tests write thousands of files.
-void write_quickly(const fs::path& path, std::string_view content) {
-  std::ofstream(path, std::ios::binary) << content;
-}
 
 template <class T>
 std::vector<T> values(const SafetensorsEntry* entry) {
@@ -100,16 +95,18 @@ TEST_F(Safetensors, EntriesOutliveTheFile) {
 }
 
 TEST_F(Safetensors, EveryTruncationIsAnError) {
+  MemoryFile file;
   const std::string whole = read_file(kGolden / "dtypes.safetensors");
   for (size_t size = 0; size < whole.size(); ++size) {
-    write_quickly(dir_ / "cut", std::string_view(whole).substr(0, size));
-    EXPECT_THROW(SafetensorsFile(dir_ / "cut"), Error) << size;
+    file.set(std::string_view(whole).substr(0, size));
+    EXPECT_THROW(SafetensorsFile(file.path()), Error) << size;
   }
   EXPECT_THROW(SafetensorsFile(dir_ / "missing"), Error);
   EXPECT_THROW(SafetensorsFile{dir_}, Error);
 }
 
 TEST_F(Safetensors, EveryChangedHeaderByteIsReadOrRefusedInOrder) {
+  MemoryFile bytes;
   std::string content = read_file(kGolden / "dtypes.safetensors");
   uint64_t header = 0;
   std::memcpy(&header, content.data(), 8);
@@ -117,9 +114,9 @@ TEST_F(Safetensors, EveryChangedHeaderByteIsReadOrRefusedInOrder) {
     for (const char c : {'\0', '"', '9', '-', '\xff'}) {
       std::string changed = content;
       changed[at] = c;
-      write_quickly(dir_ / "changed", changed);
+      bytes.set(changed);
       try {
-        const SafetensorsFile file(dir_ / "changed");
+        const SafetensorsFile file(bytes.path());
         for (const auto& entry : file.entries()) {
           EXPECT_LE(entry.data.data() + entry.data.size(),
                     entry.file->bytes().data() + entry.file->bytes().size());
