@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -109,10 +110,10 @@ TEST(ChatTemplate, HostileTemplatesEndInErrors) {
       "{% set " + many("(", 10'000) + "a",
       many("{# ", 2'000'000)};
   for (const std::string& source : hostile) {
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of the processor: the machine may be busy
     EXPECT_NE(render(source).error, "") << source.substr(0, 120);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    EXPECT_LT(seconds.count(), 20) << source.substr(0, 120);
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    EXPECT_LT(seconds, 20) << source.substr(0, 120);
   }
 }
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
+#include <ctime>
 #include <map>
 #include <thread>
 
@@ -127,11 +127,11 @@ TEST(Tokenizer, LongRunsWithoutSpacesTakeLinearTime) {
   for (const std::string unit : {"a", "kalomiter", "\xFF", "0", " ", "="}) {
     std::string text;
     while (text.size() < 2'000'000) text += unit;
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock();  // of the processor: the machine may be busy
     const auto ids = tokenizer.encode(text);
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     EXPECT_EQ(tokenizer.decode(ids), text);
-    EXPECT_LT(seconds.count(), 20) << unit;  // quadratic would take minutes
+    EXPECT_LT(seconds, 20) << unit;  // quadratic would take minutes
   }
 }
 
