@@ -1,7 +1,8 @@
-// Packed products at training sizes beside the machine's own peak and, when libopenblas is installed,
-// OpenBLAS (opened at run time: set OPENBLAS_NUM_THREADS). Each figure is the best of many runs: "peak" is
-// the fraction of the FMA loop run on all threads, "blas" the ratio of OpenBLAS's time to ours.
-//   bench_gemm [--benchmark_filter=...]
+// Packed products at training sizes beside the machine's own peak, the dot form of linear.h and, when
+// libopenblas is installed, OpenBLAS (opened at run time; OPENBLAS_CORETYPE chooses its kernels). Each figure
+// is the best of many runs, taken in turns: "peak" is the fraction of the FMA loop on all threads, "blas" and
+// "dot" the ratio of their times to ours.
+//   bench_gemm [THREADS] [--benchmark_filter=...]
 #include "kernels/gemm.h"
 
 #include <benchmark/benchmark.h>
@@ -13,6 +14,7 @@
 
 #include "core/rng.h"
 #include "kernels/dispatch.h"
+#include "kernels/linear.h"
 #include "timing.h"
 
 namespace frugal::kernels {
@@ -20,9 +22,11 @@ namespace {
 
 using Sgemm = void (*)(int, int, int, int, int, int, float, const float*, int, const float*, int, float,
                        float*, int);
-Sgemm open_blas() {
+Sgemm open_blas(int threads) {
   void* library = dlopen("libopenblas.so.0", RTLD_NOW);
-  return library ? reinterpret_cast<Sgemm>(dlsym(library, "cblas_sgemm")) : nullptr;
+  if (!library) return nullptr;
+  if (void* set = dlsym(library, "openblas_set_num_threads")) reinterpret_cast<void (*)(int)>(set)(threads);
+  return reinterpret_cast<Sgemm>(dlsym(library, "cblas_sgemm"));
 }
 
 struct Shape {
@@ -92,29 +96,49 @@ void run_blas(Sgemm sgemm, const Shape& s, const Gemm& p, float* c) {
         i(std::max(p.b_row, p.b_col)), 0.0f, c, i(p.n));
 }
 
+std::vector<LinearProblem> as_linear(const std::vector<Gemm>& problems) {
+  std::vector<LinearProblem> linear;
+  for (const Gemm& p : problems) {
+    linear.push_back({.rows = p.m,
+                      .in = p.k,
+                      .out = p.n,
+                      .x = p.a,
+                      .x_row = p.a_row,
+                      .w = p.b,
+                      .w_type = p.b_type,
+                      .w_row = p.b_col,
+                      .bias = nullptr,
+                      .y = p.c,
+                      .y_row = p.c_row,
+                      .accumulate = false});
+  }
+  return linear;
+}
+
 void measure(benchmark::State& state, ThreadPool& pool, const Table& table, const Shape& shape,
              Precision precision, double peak, Sgemm sgemm) {
   Data data = make(shape);
+  const std::vector<LinearProblem> linear_problems = as_linear(data.problems);
+  const bool dot_form = shape.a == 'n' && shape.b == 't' && precision == Precision::f32;
   const double flops = 2.0 * static_cast<double>(shape.m * shape.n * shape.k * shape.groups);
-  double ours = 1e9, blas = 1e9;
+  double ours = 1e9, blas = 1e9, dot = 1e9;
   for (auto _ : state) {
-    ours = std::min(ours, seconds([&] { gemm(pool, table, data.problems, precision); }));
-    state.PauseTiming();
-    if (sgemm) {
-      blas = std::min(blas, seconds([&] {
-                        for (const Gemm& p : data.problems) run_blas(sgemm, shape, p, p.c);
-                      }));
-    }
-    state.ResumeTiming();
+    ours = std::min(ours, seconds(pool, [&] { gemm(pool, table, data.problems, precision); }));
+    if (dot_form) dot = std::min(dot, seconds(pool, [&] { linear(pool, table, linear_problems); }));
+    if (!sgemm) continue;
+    blas = std::min(blas, seconds(pool, [&] {
+                      for (const Gemm& p : data.problems) run_blas(sgemm, shape, p, p.c);
+                    }));
   }
   state.counters["gflops"] = flops / ours * 1e-9;
   state.counters["peak"] = flops / ours / peak;
+  if (dot_form) state.counters["dot"] = dot / ours;
   if (sgemm) state.counters["blas"] = blas / ours;
 }
 
 int run(int argc, char** argv) {
-  ThreadPool pool;
-  Sgemm sgemm = open_blas();
+  ThreadPool pool(take_threads(argc, argv));
+  Sgemm sgemm = open_blas(pool.size());
   for (const Table* table : available()) {
     const double peak = peak_flops(pool, *table);
     benchmark::AddCustomContext(std::string("peak_gflops_") + table->name, std::to_string(peak * 1e-9));

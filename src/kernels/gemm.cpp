@@ -13,11 +13,15 @@ namespace frugal::kernels {
 namespace {
 
 constexpr int64_t kWaveFloats = int64_t{2} << 20;  // packed B of one wave
-constexpr int64_t kBlockPanels = 8;  // A's panels in one task: about half of a 512 KB second-level cache
+constexpr int64_t kBlockRows = 112;  // of A in one task: about half of a 512 KB second-level cache
 constexpr int64_t kKStep = 32;       // pieces of k start at multiples of this
 
 int64_t round_up(int64_t x, int64_t step) {
   return (x + step - 1) / step * step;
+}
+
+int64_t block_panels(const Table& table) {
+  return kBlockRows / table.gemm_rows;
 }
 
 // Columns [begin, end) of one problem, packed together at `packed` floats into the wave's memory.
@@ -95,7 +99,8 @@ std::vector<Task> cut_into_tasks(const Table& table, const std::vector<Slice>& w
     for (int64_t row = 0; row < rows;) {
       const int64_t want =
           std::min(left / (3 * threads), slice.work(rows)) / std::max<int64_t>(1, panel_work);
-      const int64_t here = std::min(rows - row, std::clamp<int64_t>(want, 1, kBlockPanels) * table.gemm_rows);
+      const int64_t here =
+          std::min(rows - row, std::clamp<int64_t>(want, 2, block_panels(table)) * table.gemm_rows);
       for (int64_t column = slice.begin; column < slice.end; column += width) {
         tasks.push_back({&slice, row, here, column, std::min(width, slice.end - column)});
       }
@@ -162,7 +167,7 @@ void run_task(const Table& table, const Task& task, Precision precision, const f
 }  // namespace
 
 void gemm(ThreadPool& pool, const Table& table, std::span<const Gemm> problems, Precision precision) {
-  const int64_t a_floats = round_up(table.gemm_packed_a(kBlockPanels * table.gemm_rows), 16);
+  const int64_t a_floats = round_up(table.gemm_packed_a(block_panels(table) * table.gemm_rows), 16);
   const int caller = pool.this_worker();  // whose scratch holds the wave's packed B behind its own A
   for (const std::vector<Slice>& wave : cut_into_waves(table, problems)) {
     if (wave.empty()) continue;

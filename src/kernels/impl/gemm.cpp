@@ -72,17 +72,27 @@ static inline Vec units_along_k(const T* from, int64_t p, int64_t k) {
   }
 }
 
-// kLanes units side by side at k index p, from memory that is contiguous across k: n of them exist.
+// kLanes units side by side, from memory that is contiguous across k: n of them exist, k_left steps are left.
 template <class Units, class T>
-static inline Vec units_across_k(const T* from, int64_t stride, int64_t p, int64_t k, int n) {
-  const Vec even = Units::convert(load_up_to(from + p * stride, n));
+static inline Vec units_across_k(const T* from, int64_t stride, int64_t k_left, int n) {
+  const Vec even = Units::convert(load_up_to(from, n));
   if constexpr (Units::kPerUnit == 1) {
     return even;
   } else {
-    const Vec odd = p + 1 < k ? Units::convert(load_up_to(from + (p + 1) * stride, n)) : zero();
+    const Vec odd = k_left > 1 ? Units::convert(load_up_to(from + stride, n)) : zero();
     return from_bits((bits(even) >> 16) | bits(odd));
   }
 }
+
+// Asks for the memory `bytes` after `from`, which need not exist. Packing reads many short pieces far from
+// one another, where the hardware does not look ahead by itself.
+static inline void prefetch(const void* from, int64_t bytes) {
+  __builtin_prefetch(
+      reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(bytes)));
+}
+constexpr int64_t kLine = 64;
+constexpr int64_t kLinesAhead = 16;
+constexpr int kPrefetchTiles = 8 < kGemmColumns ? 8 : kGemmColumns;
 
 template <class Units>
 static void pack_a(int64_t rows, int64_t k, const float* a, int64_t a_row, int64_t a_col, float* to) {
@@ -90,18 +100,23 @@ static void pack_a(int64_t rows, int64_t k, const float* a, int64_t a_row, int64
     for (int64_t i = 0; i < rows; ++i) {
       float* row = to + i / kGemmRows * kPanelUnits + i % kGemmRows * kRowUnits;
       for (int64_t p = 0; p < k; p += kLanes * Units::kPerUnit) {
+        prefetch(a + i * a_row + p, a_row * 4);
+        prefetch(a + i * a_row + p, 2 * a_row * 4);
         store(row + p / Units::kPerUnit, units_along_k<Units>(a + i * a_row, p, k));
       }
     }
     return;
   }
-  // Stores are whole vectors in ascending order: what one writes too much, the next overwrites.
+  // Vectors are whole where they can be: what a load has too much lies in the next panel, what a store writes
+  // too much is overwritten by the next step.
   for (int64_t p = 0; p < k; p += Units::kPerUnit) {
-    for (int64_t i = 0; i < rows; i += kGemmRows) {
-      const int64_t here = rows - i < kGemmRows ? rows - i : kGemmRows;
-      float* out = to + i / kGemmRows * kPanelUnits + p / Units::kPerUnit * kGemmRows;
-      for (int64_t j = 0; j < here; j += kLanes) {
-        store(out + j, units_across_k<Units>(a + i + j, a_col, p, k, clip(here - j)));
+    const float* from = a + p * a_col;
+    for (int64_t i = 0; i < rows; i += kLine / 4) prefetch(from + i, kLinesAhead * a_col * 4);
+    float* out = to + p / Units::kPerUnit * kGemmRows;
+    for (int64_t i = 0; i < rows; i += kGemmRows, out += kPanelUnits) {
+#pragma GCC unroll 4
+      for (int64_t j = 0; j < kGemmRows; j += kLanes) {
+        store(out + j, units_across_k<Units>(from + i + j, a_col, k - p, clip(rows - i - j)));
       }
     }
   }
@@ -109,11 +124,13 @@ static void pack_a(int64_t rows, int64_t k, const float* a, int64_t a_row, int64
 
 template <class Units, class T>
 static void pack_b(int64_t k, int64_t columns, const T* b, int64_t b_row, int64_t b_col, float* to) {
-  constexpr int64_t kStep = Units::kPerUnit;
+  constexpr int64_t kStep = Units::kPerUnit, kSize = sizeof(T);
   if (b_col == 1) {
     for (int64_t p = 0; p < k; p += kStep, to += kGemmColumns) {
+      const T* from = b + p * b_row;
       for (int64_t j = 0; j < kGemmColumns; j += kLanes) {
-        store(to + j, units_across_k<Units>(b + j, b_row, p, k, clip(columns - j)));
+        prefetch(from + j, kLinesAhead * b_row * kSize);
+        store(to + j, units_across_k<Units>(from + j, b_row, k - p, clip(columns - j)));
       }
     }
     return;
@@ -125,7 +142,9 @@ static void pack_b(int64_t k, int64_t columns, const T* b, int64_t b_row, int64_
       Vec square[kLanes];
 #pragma GCC unroll 16
       for (int i = 0; i < kLanes; ++i) {
-        square[i] = j + i < columns ? units_along_k<Units>(b + (j + i) * b_col, p * kStep, k) : zero();
+        const T* from = b + (j + i) * b_col;
+        prefetch(from + p * kStep, 4 * kLine);
+        square[i] = j + i < columns ? units_along_k<Units>(from, p * kStep, k) : zero();
       }
       transpose(square);
       for (int64_t i = 0; i < depth; ++i) store(to + (p + i) * kGemmColumns + j, square[i]);
@@ -133,15 +152,21 @@ static void pack_b(int64_t k, int64_t columns, const T* b, int64_t b_row, int64_
   }
 }
 
-// One tile: Rows x Vectors vectors of sums in registers, over `units` steps. ByRows is A's panel layout.
+// One tile: Rows x Vectors vectors of sums in registers, over `units` steps. ByRows is A's panel layout. A
+// part of what comes next, 1 / kPrefetchTiles of a panel of B, is fetched into the second-level cache
+// meanwhile.
 template <class Units, int Rows, int Vectors, bool ByRows>
-static void multiply_tile(int64_t units, const float* a, const float* b, float* c, int64_t c_row, int columns,
-                          bool accumulate) {
+static void multiply_tile(int64_t units, const float* a, const float* b, const float* next, float* c,
+                          int64_t c_row, int columns, bool accumulate) {
   constexpr int64_t kRow = ByRows ? kRowUnits : 1, kStep = ByRows ? 1 : kGemmRows;
   Vec sums[Rows][Vectors] = {};
 #pragma GCC unroll 14
-  for (int i = 0; i < Rows; ++i) __builtin_prefetch(c + i * c_row + columns - 1, 1);
+  for (int i = 0; i < Rows; ++i) {
+    __builtin_prefetch(c + i * c_row, 1);
+    __builtin_prefetch(c + i * c_row + columns - 1, 1);
+  }
   for (int64_t p = 0; p < units; ++p, a += kStep, b += kGemmColumns) {
+    __builtin_prefetch(next + p * (kGemmColumns / kPrefetchTiles), 0, 2);
     Vec right[Vectors];
 #pragma GCC unroll 2
     for (int j = 0; j < Vectors; ++j) right[j] = load(b + j * kLanes);
@@ -167,7 +192,7 @@ static void multiply_tile(int64_t units, const float* a, const float* b, float* 
   }
 }
 
-using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t, int, bool);
+using Tile = void (*)(int64_t, const float*, const float*, const float*, float*, int64_t, int, bool);
 
 // Tiles of 1 to kGemmRows rows.
 template <class Units, int Vectors, bool ByRows, int... Row>
@@ -188,10 +213,14 @@ static void multiply_block(const GemmBlock& block) {
   for (int64_t j = 0; j < block.columns; j += kGemmColumns, b += block.b_panel) {
     const int columns = static_cast<int>(block.columns - j < kGemmColumns ? block.columns - j : kGemmColumns);
     const float* a = block.a;
+    const float* next = j + kGemmColumns < block.columns ? b + block.b_panel : b;
+    const int64_t part = units * (kGemmColumns / kPrefetchTiles);
     for (int64_t i = 0; i < block.rows; i += kGemmRows, a += kPanelUnits) {
       const int rows = static_cast<int>(block.rows - i < kGemmRows ? block.rows - i : kGemmRows);
       const Tile tile = columns > kLanes ? tile_of<Units, 2, ByRows>(rows) : tile_of<Units, 1, ByRows>(rows);
-      tile(units, a, b, block.c + i * block.c_row + j, block.c_row, columns, block.accumulate);
+      const int64_t tiles_done = i / kGemmRows < kPrefetchTiles ? i / kGemmRows : 0;
+      tile(units, a, b, next + tiles_done * part, block.c + i * block.c_row + j, block.c_row, columns,
+           block.accumulate);
     }
   }
 }
