@@ -71,6 +71,10 @@ struct LinearProblem {
   bool accumulate = false;
 };
 
+// The dot products are cut into pieces of `in` of this length, a function of `in` alone; scratch that a block
+// of them needs, which is to stay in the second-level cache.
+constexpr int64_t kLinearPiece = 1024, kLinearScratch = 1 << 16;
+
 struct Table {
   const char* name;  // "scalar", "avx2", ...: what FRUGAL_KERNELS accepts
   int lanes;         // floats in one vector
@@ -141,9 +145,9 @@ struct Table {
   void (*gemm_block)(const GemmBlock& block);
 
   // --- dot products with rows of weights (impl/linear_dot.cpp; linear.h is the way to call it): outputs
-  // [row_begin, row_end) x [out_begin, out_end) of the problem
+  // [row_begin, row_end) x [out_begin, out_end) of the problem; scratch holds kLinearScratch floats
   void (*linear_dot)(const LinearProblem& problem, int64_t row_begin, int64_t row_end, int64_t out_begin,
-                     int64_t out_end);
+                     int64_t out_end, float* scratch);
 };
 
 }  // namespace frugal::kernels

@@ -8,12 +8,10 @@
 namespace frugal::kernels {
 namespace {
 
-// A task is a block of outputs: at most this many rows (a multiple of every tile's rows, which are 3 or 6)...
-constexpr int64_t kTaskRows = 96;
-// ...and outputs that cost about this many multiply-adds, so that a thread that is late does not hold up the
-// others.
-constexpr int64_t kTaskWork = 1 << 18;
-constexpr int64_t kTaskOuts = 16;  // at least
+// A task does at least this many multiply-adds, about 5 us, where there are that many.
+constexpr int64_t kTaskWork = 1 << 15;
+constexpr int64_t kTaskOuts = 16;
+constexpr int64_t kTaskRows = 24;  // and a multiple of it: of every tile's rows, which are 3 or 6
 
 struct Task {
   const LinearProblem* problem;
@@ -27,21 +25,34 @@ void check(const LinearProblem& p) {
   CHECK(p.rows <= 1 || p.y_row >= p.out, "linear: rows of y are {} apart, shorter than {}", p.y_row, p.out);
 }
 
+int64_t round_down(int64_t x, int64_t step) {
+  return x / step * step;
+}
+
+// Tasks of decreasing size, so that threads finish together even when one is slow. Only speed depends on the
+// cuts.
 std::vector<Task> cut_into_tasks(std::span<const LinearProblem> problems, int threads) {
-  int64_t work = 0;
-  for (const LinearProblem& p : problems) work += p.rows * p.in * p.out;
-  const int64_t task_work = std::clamp<int64_t>(work / (16 * threads), 1, 16 * kTaskWork);
+  int64_t left = 0;
+  for (const LinearProblem& p : problems) left += p.rows * p.in * p.out;
   std::vector<Task> tasks;
   for (const LinearProblem& p : problems) {
     check(p);
-    if (p.rows == 0) continue;
-    const int64_t rows = std::min(p.rows, kTaskRows);
-    const int64_t wanted = std::max(task_work, kTaskWork) / std::max<int64_t>(1, rows * p.in);
-    const int64_t outs = std::max(kTaskOuts, wanted / kTaskOuts * kTaskOuts);
-    for (int64_t out = 0; out < p.out; out += outs) {
-      for (int64_t row = 0; row < p.rows; row += rows) {
-        tasks.push_back({&p, row, std::min(p.rows, row + rows), out, std::min(p.out, out + outs)});
+    const int64_t in = std::max<int64_t>(1, p.in);
+    const int64_t fit = round_down(kLinearScratch / std::clamp(in, kTaskOuts, kLinearPiece), kTaskOuts);
+    for (int64_t out = 0; out < p.out && p.rows > 0;) {
+      const int64_t work = std::max(kTaskWork, left / (threads > 1 ? 4 * threads : 1));
+      const int64_t few = std::min(p.rows, kTaskRows);
+      const int64_t outs = std::clamp(round_down(work / (few * in), kTaskOuts), kTaskOuts, fit);
+      const int64_t out_end = std::min(p.out, out + outs);
+      for (int64_t row = 0; row < p.rows;) {
+        const int64_t want =
+            std::max(kTaskWork, left / (threads > 1 ? 4 * threads : 1)) / ((out_end - out) * in);
+        const int64_t rows = std::clamp(round_down(want, kTaskRows), kTaskRows, 32 * kTaskRows);
+        tasks.push_back({&p, row, std::min(p.rows, row + rows), out, out_end});
+        left -= (tasks.back().row_end - row) * (out_end - out) * p.in;
+        row += rows;
       }
+      out = out_end;
     }
   }
   return tasks;
@@ -51,10 +62,11 @@ std::vector<Task> cut_into_tasks(std::span<const LinearProblem> problems, int th
 
 void linear(ThreadPool& pool, const Table& table, std::span<const LinearProblem> problems) {
   const std::vector<Task> tasks = cut_into_tasks(problems, pool.size());
-  pool.parallel_for(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int) {
+  pool.parallel_for(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int worker) {
+    float* scratch = static_cast<float*>(pool.scratch(worker, kLinearScratch * sizeof(float)));
     for (const Task& task :
          std::span(tasks).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin))) {
-      table.linear_dot(*task.problem, task.row, task.row_end, task.out, task.out_end);
+      table.linear_dot(*task.problem, task.row, task.row_end, task.out, task.out_end, scratch);
     }
   });
 }
