@@ -51,30 +51,42 @@ static inline Four reduce_add_4(const Vec (&x)[4]) {
 }
 #endif
 
-// Count lines of x or W along `in`: as they lie, `line` elements apart, or packed in the order in which a
-// tile reads them, vector i of all lines side by side.
-template <class T, int Count, bool Packed>
+// Asks for the memory `bytes` after `from`, which need not exist, into the first or second cache level.
+template <int Level>
+static inline void prefetch(const void* from, int64_t bytes) {
+  const auto at = reinterpret_cast<uintptr_t>(from) + static_cast<uintptr_t>(bytes);
+  __builtin_prefetch(reinterpret_cast<const void*>(at), 0, Level == 1 ? 3 : 2);
+}
+
+// How a tile's lines of x or W (along `in`) lie: as in the matrix; the same, and the next tile's are asked
+// for while these are read (lines are too short for the hardware to look ahead well); or packed in the order
+// in which a tile reads them, f32 by now, vector i of all lines side by side.
+enum class Layout { plain, fetching, packed };
+
+template <class T, int Count, Layout layout>
 struct Lines {
   const T* from;
-  int64_t line;
+  int64_t line;  // elements from one to the next; not for packed lines
   // Vector of line l at element i, a multiple of kLanes; n of its elements exist (packed lines are filled up
   // with 0).
   template <bool Whole>
   inline Vec at(int l, int64_t i, int n) const {
-    if constexpr (Packed) return load(from + i * Count + l * kLanes);
+    if constexpr (layout == Layout::packed) return load(from + i * Count + l * kLanes);
     const T* here = from + l * line + i;
+    // One row of x (wide tiles) goes through weights too fast for the first level.
+    if constexpr (layout == Layout::fetching)
+      prefetch<(Count > kDotOuts ? 2 : 1)>(here, Count * line * static_cast<int64_t>(sizeof(T)));
     return Whole ? load(here) : load_first(here, n);
   }
 };
 
-// Packs the lines of one tile, f32 by now, and asks for the memory of the next.
+// Packs the lines of one tile and asks for the memory of the next.
 template <int Count, class T>
 static inline void pack_lines(const T* from, int64_t line, int64_t n, float* to) {
   for (int l = 0; l < Count; ++l) {
     for (int64_t i = 0; i < n; i += kLanes) {
       const T* here = from + l * line + i;
-      const auto later = reinterpret_cast<uintptr_t>(here) + sizeof(T) * static_cast<uintptr_t>(Count * line);
-      __builtin_prefetch(reinterpret_cast<const void*>(later), 0, 2);
+      prefetch<2>(here, Count * line * static_cast<int64_t>(sizeof(T)));
       store(to + i * Count + l * kLanes,
             n - i < kLanes ? load_first(here, static_cast<int>(n - i)) : load(here));
     }
@@ -142,26 +154,28 @@ struct Piece {
   }
 };
 
-// A strip of Rows rows; packed_w holds the weights of whole tiles, or is null.
-template <int Rows, bool Packed, class T>
+// A strip of Rows rows, for x as it lies or packed; packed_w holds the weights of whole tiles, or is null.
+template <int Rows, Layout layout, class T>
 static void add_strip(const Piece<T>& piece, int64_t row, const float* x, int64_t x_row,
                       const float* packed_w) {
   constexpr int kWide = Rows == 1 ? 2 * kDotOuts : kDotOuts;  // one row needs more independent sums
-  const Lines<float, Rows, Packed> left{x, x_row};
+  const Lines<float, Rows, layout> left{x, x_row};
   const int64_t packed_line = (piece.n + kLanes - 1) / kLanes * kLanes;
   int64_t out = piece.out;
   for (; out + kWide <= piece.out_end; out += kWide) {
-    if constexpr (Packed) {
+    if constexpr (layout == Layout::packed) {
       if (packed_w) {
-        const Lines<float, kWide, true> right{packed_w + (out - piece.out) * packed_line, 0};
+        const Lines<float, kWide, Layout::packed> right{packed_w + (out - piece.out) * packed_line, 0};
         dot_tile<Rows, kWide>(left, right, piece.outputs(row, out));
         continue;
       }
     }
-    dot_tile<Rows, kWide>(left, Lines<T, kWide, false>{piece.w(out), piece.p.w_row}, piece.outputs(row, out));
+    const Lines<T, kWide, Layout::fetching> right{piece.w(out), piece.p.w_row};
+    dot_tile<Rows, kWide>(left, right, piece.outputs(row, out));
   }
   for (; out < piece.out_end; ++out) {
-    dot_tile<Rows, 1>(left, Lines<T, 1, false>{piece.w(out), piece.p.w_row}, piece.outputs(row, out));
+    const Lines<T, 1, Layout::plain> right{piece.w(out), piece.p.w_row};
+    dot_tile<Rows, 1>(left, right, piece.outputs(row, out));
   }
 }
 
@@ -169,7 +183,7 @@ template <int Rows, class T>
 static void add_rows_left(const Piece<T>& piece, int64_t row, int64_t rows) {
   if constexpr (Rows > 0) {
     if (rows != Rows) return add_rows_left<Rows - 1, T>(piece, row, rows);
-    add_strip<Rows, false, T>(piece, row, piece.x(row), piece.p.x_row, nullptr);
+    add_strip<Rows, Layout::plain, T>(piece, row, piece.x(row), piece.p.x_row, nullptr);
   }
 }
 
@@ -193,7 +207,7 @@ static void linear_dot_of(const LinearProblem& p, int64_t row_begin, int64_t row
       int64_t row = row_begin;
       for (; row + kDotRows <= row_end; row += kDotRows) {
         pack_lines<kDotRows>(piece.x(row), p.x_row, n, packed_x);
-        add_strip<kDotRows, true, T>(piece, row, packed_x, 0, pack_w ? scratch : nullptr);
+        add_strip<kDotRows, Layout::packed, T>(piece, row, packed_x, 0, pack_w ? scratch : nullptr);
       }
       add_rows_left<kDotRows - 1, T>(piece, row, row_end - row);
     }
