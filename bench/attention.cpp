@@ -105,7 +105,7 @@ void measure(benchmark::State& state, ThreadPool& pool, const Table& table, cons
   forward();
   double best = 1e9;
   for (auto _ : state) {
-    best = std::min(best, seconds([&] {
+    best = std::min(best, seconds(pool, [&] {
                       if (!backward) return forward();
                       attention_backward(pool, table, d.args, d.out.data(), out_row, d.dout.data(), out_row,
                                          d.lse.data(), d.dq.data(), s.heads * s.qk_dim, nullptr);
