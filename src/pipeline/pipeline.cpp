@@ -1,5 +1,6 @@
 #include "pipeline/pipeline.h"
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -29,6 +30,19 @@ std::vector<std::string> free_keys(const RunDirectory& directory) {
   const StageRecord* pretrain = directory.find("pretrain");
   if (pretrain == nullptr || !pretrain->done) keys.push_back("budget.");
   return keys;
+}
+
+// A model was trained here, or part of one, perhaps for several seeds.
+bool holds_training(const RunDirectory& directory) {
+  if (directory.find("pretrain") != nullptr) return true;
+  const fs::directory_iterator entries(directory.path());
+  return std::any_of(begin(entries), end(entries), [](const fs::directory_entry& entry) {
+    return entry.is_directory() && entry.path().filename().string().starts_with("seed-");
+  });
+}
+
+void adopt(RunDirectory& directory, const Recipe& recipe) {
+  directory.adopt(resolved(recipe), free_keys(directory), holds_training(directory));
 }
 
 // The ledger, when one is kept. A run goes on when it cannot be written; the user is told once.
@@ -126,13 +140,16 @@ class Runner {
  private:
   RunOutcome single() {
     RunDirectory directory(recipe_.output);
-    directory.adopt(resolved(recipe_), free_keys(directory));
+    adopt(directory, recipe_);
     begin_log(directory);
     Run run(recipe_, settings_, directory, directory, recipe_.seed[0]);
     try {
       for (const Stage* stage : all_stages()) do_stage(*stage, run, directory);
     } catch (const std::exception&) {
-      write_report(directory);  // what there is; the cause is told below
+      try {
+        write_report(directory);  // what there is
+      } catch (const Error&) {    // a full disk, perhaps: the first cause is what to tell
+      }
       throw;
     }
     write_report(directory);
@@ -145,7 +162,7 @@ class Runner {
 
   RunOutcome sweep() {
     RunDirectory shared(recipe_.output);
-    shared.adopt(resolved(recipe_), free_keys(shared));
+    adopt(shared, recipe_);
     begin_log(shared);
     RunOutcome outcome{shared.path(), shared.path() / "report.html", {}, {}, {}};
     Run common(recipe_, settings_, shared, shared, recipe_.seed[0]);
@@ -168,7 +185,7 @@ class Runner {
     recipe.seed = {seed};
     recipe.output = (shared.path() / fmt::format("seed-{}", seed)).string();
     RunDirectory directory(recipe.output);
-    directory.adopt(resolved(recipe), free_keys(directory));
+    adopt(directory, recipe);
     begin_log(directory);
     Run run(recipe, settings_, shared, directory, seed);
     for (const Stage* stage : all_stages()) {

@@ -111,9 +111,9 @@ void RunDirectory::lock() {
   }
 }
 
-void RunDirectory::adopt(const Json& recipe, const std::vector<std::string>& free) {
+void RunDirectory::adopt(const Json& recipe, const std::vector<std::string>& free, bool precious) {
   const fs::path file = path_ / "recipe.toml";
-  if (!stages_.empty() && fs::exists(file)) {
+  if (precious && fs::exists(file)) {
     if (const auto difference = first_difference(read_toml_file(file).values, recipe, free)) {
       fail_usage(
           "output '{}' holds a run of another recipe ({}); choose another output or remove that folder",

@@ -35,9 +35,9 @@ class RunDirectory {
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
 
-  // Writes recipe.toml; UsageError naming the first key that differs when stages of another recipe are here.
-  // Keys that start with one of `free` may change.
-  void adopt(const Json& recipe, const std::vector<std::string>& free);
+  // Writes recipe.toml. When there is one and what it made is `precious`, a recipe that differs in a key that
+  // starts with none of `free` is a UsageError naming that key.
+  void adopt(const Json& recipe, const std::vector<std::string>& free, bool precious);
 
   const fs::path& path() const { return path_; }
   const std::vector<StageRecord>& stages() const { return stages_; }

@@ -29,7 +29,7 @@ Json work(Run& run) {
 std::string summary(const Json& result) {
   const double tokens = result.value("train_tokens", 0.0), bytes = result.value("train_bytes", 0.0);
   return fmt::format("{} documents, {}, {:.2f} bytes a token", result.value("train_documents", int64_t{0}),
-                     format_quantity(tokens, "tokens"), tokens > 0 ? bytes / tokens : 0);
+                     count_of(tokens, "tokens"), tokens > 0 ? bytes / tokens : 0);
 }
 
 }  // namespace

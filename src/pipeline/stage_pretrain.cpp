@@ -342,8 +342,8 @@ Json work(Run& run) {
 
 std::string summary(const Json& result) {
   std::string text =
-      fmt::format("{}, {} steps, {}", format_quantity(result.value("parameters", 0.0), "parameters"),
-                  result.value("steps", int64_t{0}), format_quantity(result.value("tokens", 0.0), "tokens"));
+      fmt::format("{}, {} steps, {}", count_of(result.value("parameters", 0.0), "parameters"),
+                  result.value("steps", int64_t{0}), count_of(result.value("tokens", 0.0), "tokens"));
   if (result.contains("validation")) {
     text += fmt::format(", {:.3f} bits per byte", result["validation"].value("bits_per_byte", 0.0));
   }

@@ -35,6 +35,7 @@ Tokenizer train(Run& run) {
   const int64_t most = run.recipe.tokenizer.max_bytes;
   for_each_document(train_files(run), reading, [&](const Document& document) {
     run.check_stop();
+    if (document.blank()) return true;
     if (!document.text.empty()) trainer.add(document.text);
     for (const ChatMessage& message : document.messages) trainer.add(message.content);
     return trainer.bytes() < most;

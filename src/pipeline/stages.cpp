@@ -6,6 +6,7 @@
 #include "core/interrupted.h"
 #include "data/hash.h"
 #include "io/model_files.h"
+#include "meter/units.h"
 #include "text/chat_template.h"
 
 namespace frugal {
@@ -14,6 +15,12 @@ std::span<const Stage* const> all_stages() {
   static constexpr std::array<const Stage*, 6> list = {&kCorpusStage,   &kTokenizerStage, &kDataStage,
                                                        &kPretrainStage, &kEvaluateStage,  &kSamplesStage};
   return list;
+}
+
+std::string count_of(double count, std::string_view noun) {
+  std::string text = format_quantity(count, "");
+  text.erase(text.find_last_not_of(' ') + 1);
+  return fmt::format("{} {}", text, noun);
 }
 
 std::string hash_of(const std::vector<std::string>& parts) {

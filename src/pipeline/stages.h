@@ -73,6 +73,8 @@ std::span<const Stage* const> all_stages();
 // The entries of the list.
 extern const Stage kCorpusStage, kTokenizerStage, kDataStage, kPretrainStage, kEvaluateStage, kSamplesStage;
 
+// "1.54 M parameters"
+std::string count_of(double count, std::string_view noun);
 // Hash of JSON values and texts, each framed.
 std::string hash_of(const std::vector<std::string>& parts);
 // Of the contents of files, in order, and their names.

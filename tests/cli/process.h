@@ -19,9 +19,9 @@ struct Finished {
   std::string out, err;
 };
 
-// `folder` holds the redirected streams. `variables` are NAME=VALUE.
-inline Finished run_program(const fs::path& folder, const std::vector<std::string>& arguments,
-                            const std::string& input = "", const std::vector<std::string>& variables = {}) {
+// Starts the program; `folder` holds the redirected streams. `variables` are NAME=VALUE.
+inline pid_t start_program(const fs::path& folder, const std::vector<std::string>& arguments,
+                           const std::string& input = "", const std::vector<std::string>& variables = {}) {
   const fs::path in = folder / "stdin", out = folder / "stdout", err = folder / "stderr";
   write_file_atomically(in, input);
   const pid_t child = fork();
@@ -41,9 +41,19 @@ inline Finished run_program(const fs::path& folder, const std::vector<std::strin
     ::execv(FRUGAL_PROGRAM, argv.data());
     _exit(98);
   }
+  return child;
+}
+
+inline Finished wait_for_program(pid_t child, const fs::path& folder) {
   int status = 0;
   ::waitpid(child, &status, 0);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status), read_file(out), read_file(err)};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status), read_file(folder / "stdout"),
+          read_file(folder / "stderr")};
+}
+
+inline Finished run_program(const fs::path& folder, const std::vector<std::string>& arguments,
+                            const std::string& input = "", const std::vector<std::string>& variables = {}) {
+  return wait_for_program(start_program(folder, arguments, input, variables), folder);
 }
 
 }  // namespace frugal

@@ -65,15 +65,16 @@ TEST_F(RunDirectoryTest, OneProcessAtATime) {
 TEST_F(RunDirectoryTest, AnotherRecipeIsRefusedAndNamed) {
   {
     RunDirectory directory(base_ / "run");
-    directory.adopt({{"train", {{"batch", 4}}}, {"threads", 1}}, {"threads"});
-    directory.adopt({{"train", {{"batch", 5}}}, {"threads", 1}}, {"threads"});  // nothing was done yet
+    directory.adopt({{"train", {{"batch", 4}}}, {"threads", 1}}, {"threads"}, true);
+    directory.adopt({{"train", {{"batch", 5}}}, {"threads", 1}}, {"threads"},
+                    false);  // nothing was trained yet
     directory.put(record("data", true));
-    directory.adopt({{"train", {{"batch", 5}}}, {"threads", 2}}, {"threads"});
+    directory.adopt({{"train", {{"batch", 5}}}, {"threads", 2}}, {"threads"}, true);
   }
   RunDirectory directory(base_ / "run");
   const std::string before = read_file(base_ / "run" / "recipe.toml");
   const std::string message = error_of([&] {
-    directory.adopt({{"train", {{"batch", 6}}}, {"threads", 2}}, {"threads"});
+    directory.adopt({{"train", {{"batch", 6}}}, {"threads", 2}}, {"threads"}, true);
   });
   EXPECT_NE(message.find("train.batch = 5 there, 6 here"), std::string::npos) << message;
   EXPECT_EQ(read_file(base_ / "run" / "recipe.toml"), before);

@@ -44,15 +44,20 @@ std::string short_count(double value) {
 
 std::string energy_text(const Joules& joules) {
   if (joules.high == joules.low) return format_quantity(joules.low, "J");
-  // Both ends in the unit of the higher one: "0.64 to 2.09 kJ".
+  // Both ends in the unit of the higher one: "0.64–2.09 kJ".
   const std::string high = format_quantity(joules.high, "J");
   const double unit = joules.high / std::stod(high);
-  return fmt::format("{:.2g} to {}", joules.low / unit, high);
+  return fmt::format("{:.2g}–{}", joules.low / unit, high);
 }
 
 std::string money_text(double dollars) {
   const int digits = dollars >= 1 || dollars == 0 ? 2 : dollars >= 0.01 ? 3 : 6;
+  if (dollars > 0 && dollars < 5e-7) return "<$0.000001";
   return fmt::format("${:.{}f}", dollars, digits);
+}
+
+std::string co2_text(double grams) {
+  return grams > 0 && grams < 0.001 ? "<0.001 g" : format_quantity(grams, "g");
 }
 
 double number(const Json& object, const char* key) {
@@ -84,8 +89,7 @@ std::string lead(const ReportRun& run) {
   add(text(machine, "date"));
   if (number(machine, "threads") > 0) {
     const double threads = number(machine, "threads");
-    add(fmt::format("{:.0f} thread{}, {} ({})", threads, threads == 1 ? "" : "s", text(machine, "cpu"),
-                    text(machine, "instruction_set")));
+    add(fmt::format("{:.0f} thread{} of {}", threads, threads == 1 ? "" : "s", text(machine, "cpu")));
   }
   add(text(machine, "version"));
   return out;
@@ -108,7 +112,7 @@ std::string cards(const ReportRun& run) {
   }
   out += card(format_duration(total.seconds), "from start to end");
   out += card(energy_text(total.joules), total.joules.measured ? "energy, measured" : "energy, modelled");
-  out += card(money_text(total.dollars), format_quantity(total.co2_g, "g") + " of CO2e");
+  out += card(money_text(total.dollars), co2_text(total.co2_g) + " of CO2e");
   return out + "</div>\n";
 }
 

@@ -18,6 +18,7 @@ std::string count_text(double value);
 std::string short_count(double value);
 std::string energy_text(const Joules& joules);
 std::string money_text(double dollars);
+std::string co2_text(double grams);
 double number(const Json& object, const char* key);
 std::string text(const Json& object, const char* key);
 

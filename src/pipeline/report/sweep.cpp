@@ -91,7 +91,7 @@ std::string render_sweep(const std::string& name, const std::vector<StageRecord>
       card(fmt::format("{:.3f} ± {:.3f}", bits.mean, bits.sd), "bits per byte of validation text, mean ± sd");
   body += card(format_duration(total.seconds), "from start to end, all runs");
   body += card(energy_text(total.joules), total.joules.measured ? "energy, measured" : "energy, modelled");
-  body += card(money_text(total.dollars), format_quantity(total.co2_g, "g") + " of CO2e");
+  body += card(money_text(total.dollars), co2_text(total.co2_g) + " of CO2e");
   body += "</div>\n" + comparison(runs) + curves(runs) + "<h2>Each run</h2><p>";
   for (const ReportRun& run : runs)
     body += "<a href=\"" + escape(run.link) + "\">" + escape(run.name) + "</a> &nbsp; ";

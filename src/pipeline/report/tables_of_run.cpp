@@ -119,7 +119,7 @@ std::vector<std::string> bill_row(const std::string& name, const Bill& bill) {
           format_quantity(static_cast<double>(bill.peak_memory_bytes), "B"),
           energy_text(bill.joules),
           money_text(bill.dollars),
-          format_quantity(bill.co2_g, "g")};
+          co2_text(bill.co2_g)};
 }
 
 }  // namespace
