@@ -59,7 +59,7 @@ ThreadPool::~ThreadPool() {
   stop_ = true;
   {
     const std::lock_guard lock(mutex_);
-    generation_.fetch_add(1);
+    state_.fetch_add(kNextJob);
   }
   wake_.notify_all();
   for (auto& worker : workers_) worker.join();
@@ -76,17 +76,17 @@ void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
   }
   job_ = {&body, items, grain};
   next_.store(0, std::memory_order_relaxed);
-  running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
   bool sleepers = false;
   {
     const std::lock_guard lock(mutex_);
-    generation_.fetch_add(1, std::memory_order_release);
+    state_.store((state_.load(std::memory_order_relaxed) + kNextJob) | kOpen, std::memory_order_release);
     sleepers = sleeping_ > 0;
   }
   if (sleepers) wake_.notify_all();
   run_chunks(0);
+  state_.fetch_and(~kOpen, std::memory_order_relaxed);
   const auto give_up = Clock::now() + kSpin;
-  for (int spins = 0; running_.load(std::memory_order_acquire) > 0; ++spins) {
+  for (int spins = 0; state_.load(std::memory_order_acquire) % kOpen > 0; ++spins) {
     if (spins % 64 == 63 && Clock::now() > give_up) {
       std::this_thread::yield();  // oversubscribed: let the worker that has our CPU's time slice finish
     } else {
@@ -114,24 +114,35 @@ void ThreadPool::run_chunks(int worker) {
   current_worker = outer_worker;
 }
 
+// Counts this worker in, unless the job is closed already. `seen` becomes the job's number.
+bool ThreadPool::join(uint64_t& seen) {
+  uint64_t state = state_.load(std::memory_order_acquire);
+  while (state & kOpen) {
+    if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire)) break;
+  }
+  seen = state / kNextJob;
+  return (state & kOpen) != 0;
+}
+
 void ThreadPool::work(int worker) {
   uint64_t seen = 0;
+  const auto job = [&] { return state_.load(std::memory_order_acquire) / kNextJob; };
   for (;;) {
     const auto give_up = Clock::now() + kSpin;
-    for (int spins = 0; generation_.load(std::memory_order_acquire) == seen; ++spins) {
+    for (int spins = 0; job() == seen; ++spins) {
       if (spins % 64 == 63 && Clock::now() > give_up) {
         std::unique_lock lock(mutex_);
         ++sleeping_;
-        wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
+        wake_.wait(lock, [&] { return job() != seen; });
         --sleeping_;
         break;
       }
       pause_cpu();
     }
-    seen = generation_.load(std::memory_order_acquire);
     if (stop_) return;
+    if (!join(seen)) continue;
     run_chunks(worker);
-    running_.fetch_sub(1, std::memory_order_acq_rel);
+    state_.fetch_sub(1, std::memory_order_release);
   }
 }
 

@@ -79,8 +79,11 @@ class ThreadPool {
   std::vector<std::thread> workers_;
   std::vector<Scratch> scratch_;
   alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<uint64_t> generation_{0};  // odd bits are not special: it only ever grows
-  alignas(64) std::atomic<int> running_{0};
+  // The job's number above kOpen; kOpen while workers may join it; below, how many have joined and not left.
+  // The caller waits for those alone: on a busy machine a worker may wake long after its job is done.
+  static constexpr uint64_t kOpen = 1 << 16, kNextJob = kOpen << 1;
+  alignas(64) std::atomic<uint64_t> state_{0};
+  bool join(uint64_t& seen);
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;

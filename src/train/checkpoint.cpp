@@ -97,6 +97,14 @@ void make_link(const fs::path& link, const fs::path& target) {
 
 }  // namespace
 
+int64_t Snapshot::bytes() const {
+  int64_t sum = 0;
+  for (const auto* list : {&weights, &optimizer}) {
+    for (const NamedTensor& tensor : *list) sum += tensor.value.bytes();
+  }
+  return sum;
+}
+
 CheckpointStore::CheckpointStore(fs::path run, int64_t keep_last)
     : run_(std::move(run)), keep_last_(keep_last) {
   make_directories(run_ / "checkpoints");

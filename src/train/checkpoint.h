@@ -11,6 +11,7 @@
 // whole, or do not exist yet.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <map>
@@ -38,6 +39,8 @@ struct Snapshot {
   std::map<std::string, std::string> model_files;  // further files of model/, by name
   std::vector<NamedTensor> weights, optimizer;     // f32
   std::string state;                               // state/state.json
+
+  int64_t bytes() const;  // of the tensors
 };
 
 class CheckpointStore {
@@ -72,7 +75,7 @@ class CheckpointStore {
   std::thread thread_;
   std::atomic<bool> done_{true};
   std::exception_ptr error_;
-  double seconds_ = 0;
+  std::atomic<double> seconds_ = 0;
 };
 
 // A checkpoint read back and verified: Error when a file is missing, truncated or altered.

@@ -12,6 +12,7 @@ namespace frugal {
 namespace {
 
 constexpr double kForwardShare = 0.4;  // of a training step's cost: the guess before the first evaluation
+constexpr double kWriteSpeed = 3e8;    // bytes a second: the guess before the first checkpoint
 
 std::function<Spending()> wall_clock() {
   const auto start = std::chrono::steady_clock::now();
@@ -228,8 +229,9 @@ void Trainer::reserve_end(const Spending& step_cost) {
     plan_.reserve("final evaluation", per_token * static_cast<double>(hooks_.full_tokens));
   }
   if (store_ && step_cost.seconds > 0) {
-    const double seconds = store_->busy() ? 0 : store_->seconds();
-    if (seconds > 0) plan_.reserve("final checkpoint", step_cost * (seconds / step_cost.seconds));
+    const double guess = static_cast<double>(snapshot_.bytes()) / kWriteSpeed;
+    const double seconds = store_->seconds() > 0 ? store_->seconds() : guess;
+    plan_.reserve("final checkpoint", step_cost * (seconds / step_cost.seconds));
   }
 }
 

@@ -1,7 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "core/error.h"
 #include "core/fields.h"
@@ -113,6 +116,24 @@ TEST(ThreadPool, ExceptionsReachTheCallerAndNestedCallsRun) {
   EXPECT_EQ(count, 80);
   EXPECT_THROW(ThreadPool(-1), UsageError);
   EXPECT_THROW(ThreadPool(100000), UsageError);
+}
+
+// Workers that wake late must find their job closed: none may touch it once parallel_for has returned.
+TEST(ThreadPool, NobodyWorksOnAJobThatIsOver) {
+  ThreadPool pool(16);
+  std::atomic<int> late{0};
+  for (int job = 0; job < 3000; ++job) {
+    std::atomic<bool> over{false};
+    std::atomic<int> done{0};
+    pool.parallel_for(1 + job % 40, 1, [&](int64_t, int64_t, int) {
+      if (over) ++late;
+      ++done;
+    });
+    over = true;
+    ASSERT_EQ(done, 1 + job % 40);
+    if (job % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // let workers fall asleep
+  }
+  EXPECT_EQ(late, 0);
 }
 
 TEST(ThreadPool, WorkersKnowThemselvesInNestedCalls) {
