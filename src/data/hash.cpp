@@ -40,6 +40,7 @@ void Hasher128::block(const unsigned char* bytes) {
 }
 
 void Hasher128::update(const void* data, size_t bytes) {
+  if (bytes == 0) return;  // data may be null then
   auto p = static_cast<const unsigned char*>(data);
   size_t filled = length_ % 16;
   length_ += bytes;
