@@ -19,7 +19,7 @@ MAY_INCLUDE = {
     "data": "core text",
     "nn": "core tensor autograd",
     "models": "core tensor autograd nn",
-    "io": "core tensor nn models",
+    "io": "core tensor nn models text",  # text: a GGUF file holds the tokenizer too
     "train": "core kernels tensor autograd nn models data io meter",
     "infer": "core kernels tensor autograd nn models io",
     "eval": "core tensor autograd nn models io infer text data",

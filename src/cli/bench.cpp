@@ -216,7 +216,8 @@ void bench_machine(const CommonOptions& common, const Environment& environment) 
 void declare_bench(Command& command, const Environment& environment) {
   const auto m = std::make_shared<ModelArguments>();
   m->common.declare(command);
-  command.positional("MODEL", m->model, "A directory in Hugging Face layout or a run directory", false);
+  command.positional("MODEL", m->model, "A directory in Hugging Face layout, a run directory or a .gguf file",
+                     false);
   command.option("-p", m->prompt, "Prompt tokens to read (default: 512 or the model's longest context)");
   command.option("-n", m->tokens, "Tokens to generate (default: 128 or as many as fit)");
   command.option("--depth", m->depth, "Tokens already in the context when generating starts");

@@ -65,7 +65,8 @@ void generate(const GenerateArguments& a, const Environment& environment) {
 void declare_generate(Command& command, const Environment& environment) {
   const auto a = std::make_shared<GenerateArguments>();
   a->common.declare(command);
-  command.positional("MODEL", a->model, "A directory in Hugging Face layout or a run directory");
+  command.positional("MODEL", a->model,
+                     "A directory in Hugging Face layout, a run directory or a .gguf file");
   command.option("-p,--prompt", a->prompt, "The text to continue; - reads standard input");
   command.option("-n", a->tokens, "At most so many tokens; 0: until the context is full");
   a->sampling.declare(command);

@@ -92,7 +92,8 @@ void declare_info(Command& command, const Environment&) {
   std::string presets;
   for (const Preset& preset : all_presets())
     presets += (presets.empty() ? "" : ", ") + std::string(preset.name);
-  command.positional("MODEL", a->model, "A directory in Hugging Face layout or a run directory", false);
+  command.positional("MODEL", a->model, "A directory in Hugging Face layout, a run directory or a .gguf file",
+                     false);
   command.option("--preset", a->preset, "A ready-made shape instead: " + presets);
   command.option("--context", a->context, "Tokens of context for the FLOPs (default: 4096 or the model's)");
   command.action([a] { info(*a); });

@@ -57,7 +57,8 @@ void write_logits(const LogitsArguments& a, const Environment& environment) {
 void declare_logits(Command& command, const Environment& environment) {
   const auto a = std::make_shared<LogitsArguments>();
   a->common.declare(command);
-  command.positional("MODEL", a->model, "A directory in Hugging Face layout or a run directory");
+  command.positional("MODEL", a->model,
+                     "A directory in Hugging Face layout, a run directory or a .gguf file");
   command.required_option(
       "--ids", a->ids,
       "JSON file of token ids: [..], or [[..], ..] for sequences computed apart, their rows one after "

@@ -4,20 +4,20 @@
 #include <random>
 
 #include "core/error.h"
+#include "io/gguf_tokenizer.h"
 
 namespace frugal::cli {
 
 OpenModel open_model(Runtime& runtime, const std::string& name) {
   const fs::path directory = find_model(name);
-  return {directory, load_model(runtime.ctx(), directory), Tokenizer::load(directory),
+  return {directory, load_model(runtime.ctx(), directory), load_tokenizer(directory),
           read_generation_config(directory)};
 }
 
 Tokenizer open_tokenizer(const std::string& name) {
   const fs::path path(name);
-  if (fs::is_directory(path) && !fs::exists(path / "tokenizer.json"))
-    return Tokenizer::load(find_model(name));
-  return Tokenizer::load(path);
+  if (fs::is_directory(path) && !fs::exists(path / "tokenizer.json")) return load_tokenizer(find_model(name));
+  return load_tokenizer(path);
 }
 
 void SamplingFlags::declare(Command& command) {

@@ -17,7 +17,7 @@ struct OpenModel {
 // `name` is what the user gave as MODEL.
 OpenModel open_model(Runtime& runtime, const std::string& name);
 
-// The tokenizer of a MODEL, or of a tokenizer.json or a directory that holds one.
+// The tokenizer of a MODEL (also a .gguf file), or of a tokenizer.json or a directory that holds one.
 Tokenizer open_tokenizer(const std::string& name);
 
 // Flags of generate and chat. What is not given is as generation_config.json says, else temperature 0.8 and

@@ -77,7 +77,8 @@ void perplexity(const PerplexityArguments& a, const Environment& environment) {
 void declare_perplexity(Command& command, const Environment& environment) {
   const auto a = std::make_shared<PerplexityArguments>();
   a->common.declare(command);
-  command.positional("MODEL", a->model, "A directory in Hugging Face layout or a run directory");
+  command.positional("MODEL", a->model,
+                     "A directory in Hugging Face layout, a run directory or a .gguf file");
   command.positional("FILE", a->files, "Text: .txt or .jsonl, also .gz and .zst; folders and globs");
   command.option("--context", a->context,
                  "Tokens in a window (default: the model's longest context, at most 2048)");

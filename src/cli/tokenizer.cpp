@@ -64,7 +64,7 @@ void decode(const TokenizerArguments& a, const Environment&) {
   print(text);  // exactly these bytes: no newline is added
 }
 
-constexpr const char* kModelHelp = "A directory with tokenizer.json, or the file itself";
+constexpr const char* kModelHelp = "A directory with tokenizer.json, the file itself, or a .gguf file";
 
 }  // namespace
 

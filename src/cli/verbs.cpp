@@ -14,6 +14,7 @@ std::span<const Verb> all_verbs() {
       Verb{"logits", "Write the logits of given token ids to a .npy file", declare_logits},
       Verb{"perplexity", "Perplexity and bits per byte of a text", declare_perplexity},
       Verb{"info", "Parameters, memory and FLOPs of a model or preset", declare_info},
+      Verb{"convert", "Hugging Face directory to GGUF file and back; change number formats", declare_convert},
       Verb{"bench", "Speed of a model, of training, and of this machine", declare_bench},
       Verb{"ledger", "What was spent: list, total, export", declare_ledger},
   };

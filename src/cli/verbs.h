@@ -11,6 +11,7 @@ void declare_train(Command& command, const Environment& environment);
 void declare_generate(Command& command, const Environment& environment);
 void declare_chat(Command& command, const Environment& environment);
 void declare_logits(Command& command, const Environment& environment);
+void declare_convert(Command& command, const Environment& environment);
 void declare_perplexity(Command& command, const Environment& environment);
 void declare_info(Command& command, const Environment& environment);
 void declare_tokenizer(Command& command, const Environment& environment);

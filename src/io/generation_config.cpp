@@ -3,10 +3,12 @@
 #include <nlohmann/json.hpp>
 
 #include "core/json.h"
+#include "io/gguf_model.h"
 
 namespace frugal {
 
 GenerationConfig read_generation_config(const fs::path& directory) {
+  if (is_gguf(directory)) return gguf_generation_config(GgufFile(directory));
   const fs::path own = directory / "generation_config.json", model = directory / "config.json";
   GenerationConfig config;
   const auto read = [&](const fs::path& path) {

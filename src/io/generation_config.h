@@ -31,7 +31,7 @@ struct GenerationConfig {
   }
 };
 
-// What `directory` says; where it has no such file, the ids of its config.json.
+// What `directory` says; where it has no such file, the ids of its config.json. Of a GGUF file, its metadata.
 GenerationConfig read_generation_config(const fs::path& directory);
 
 }  // namespace frugal

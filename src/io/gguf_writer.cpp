@@ -86,6 +86,15 @@ void GgufMetadata::add(std::string_view key, std::span<const std::string> list) 
   add_field({std::string(key), GgufType::string, true, list.size(), std::as_bytes(std::span(data))});
 }
 
+void GgufMetadata::add_all(const GgufMetadata& other) {
+  for (const std::string& key : other.keys_) {
+    const auto at = std::lower_bound(keys_.begin(), keys_.end(), key);
+    if (at != keys_.end() && *at == key) fail("metadata '{}' is given twice", key);
+    keys_.insert(at, key);
+  }
+  bytes_ += other.bytes_;
+}
+
 void GgufMetadata::copy(const GgufField& field) {
   if (field.key != "general.alignment") add_field(field);
 }

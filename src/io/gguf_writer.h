@@ -26,6 +26,8 @@ class GgufMetadata {
   void add(std::string_view key, std::span<const uint32_t> list) { add_list(key, GgufType::u32, list); }
   void add(std::string_view key, std::span<const int32_t> list) { add_list(key, GgufType::i32, list); }
   void add(std::string_view key, std::span<const float> list) { add_list(key, GgufType::f32, list); }
+  // All that `other` holds. Error on a key that is taken.
+  void add_all(const GgufMetadata& other);
   // As it stands in a file. The alignment is the writer's business: that key is left out.
   void copy(const GgufField& field);
 

@@ -9,55 +9,14 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "io/gguf_model.h"
+#include "io/parameters.h"
 #include "io/safetensors.h"
 
 namespace frugal {
 namespace {
 
-// What a model wants, by name.
-class Collector : public ParamVisitor {
- public:
-  struct Parameter {
-    std::string name;
-    Tensor* value;
-    ParameterInfo info;
-  };
-  explicit Collector(Model& model) { model.visit(*this); }
-  void parameter(const std::string& name, Tensor& value, const ParameterInfo& info) override {
-    parameters.push_back({name, &value, info});
-  }
-  void alias(const std::string& name, const std::string&) override { aliases.insert(name); }
-
-  std::vector<Parameter> parameters;
-  std::unordered_set<std::string> aliases;
-};
-
-// Collects complaints; a message shows the first few of each kind.
-class Complaints {
- public:
-  void missing(const std::string& text) { missing_.push_back(text); }
-  void unexpected(const std::string& text) { unexpected_.push_back(text); }
-  void different(const std::string& text) { different_.push_back(text); }
-  void raise(const fs::path& directory) const {
-    std::string text;
-    add(text, "missing", missing_);
-    add(text, "unexpected", unexpected_);
-    add(text, "different", different_);
-    if (!text.empty()) fail("{}: the weights do not fit config.json: {}", directory.string(), text);
-  }
-
- private:
-  static void add(std::string& text, std::string_view kind, const std::vector<std::string>& list) {
-    if (list.empty()) return;
-    constexpr size_t kShown = 4;
-    text += fmt::format("{}{} {}: ", text.empty() ? "" : "; ", list.size(), kind);
-    for (size_t i = 0; i < std::min(kShown, list.size()); ++i) text += (i ? ", " : "") + list[i];
-    if (list.size() > kShown) text += ", ...";
-  }
-  std::vector<std::string> missing_, unexpected_, different_;
-};
-
-bool tolerated(const std::string& name, const Collector& wanted) {
+bool tolerated(const std::string& name, const ParameterList& wanted) {
   return wanted.aliases.contains(name) || name.ends_with("rotary_emb.inv_freq");
 }
 
@@ -95,7 +54,7 @@ Tensor take(Context& ctx, const SafetensorsEntry& entry, const ParameterInfo& in
   return Tensor::alias(entry.shape, format, entry.data.data(), entry.file);
 }
 
-void check_names(const Collector& wanted, const SafetensorsDirectory& files) {
+void check_names(const ParameterList& wanted, const SafetensorsDirectory& files) {
   Complaints complaints;
   std::unordered_set<std::string> known;
   for (const auto& [name, value, info] : wanted.parameters) {
@@ -113,11 +72,11 @@ void check_names(const Collector& wanted, const SafetensorsDirectory& files) {
       complaints.unexpected(fmt::format("{} {}", entry.name, to_string(entry.shape)));
     }
   }
-  complaints.raise(files.path());
+  complaints.raise(files.path(), "config.json");
 }
 
 void assign(Context& ctx, Model& model, const SafetensorsDirectory& files, Weights weights) {
-  const Collector wanted(model);
+  const ParameterList wanted(model);
   check_names(wanted, files);
   for (const auto& [name, value, info] : wanted.parameters) {
     *value = take(ctx, *files.find(name), info, weights, files.path());
@@ -126,7 +85,7 @@ void assign(Context& ctx, Model& model, const SafetensorsDirectory& files, Weigh
 
 bool lacks_all_mtp(Model& model, const SafetensorsDirectory& files) {
   bool wanted = false, found = false;
-  for (const auto& [name, value, info] : Collector(model).parameters) {
+  for (const auto& [name, value, info] : ParameterList(model).parameters) {
     wanted = wanted || info.mtp;
     found = found || (info.mtp && files.find(name) != nullptr);
   }
@@ -143,8 +102,11 @@ fs::path find_model(const std::string& name) {
     fail("{}: no model here: expected config.json and model.safetensors, or a run directory with model/",
          name);
   }
-  if (!fs::exists(path)) fail("{}: no such model: expected a directory in Hugging Face layout", name);
-  fail("{}: not a model: expected a directory in Hugging Face layout", name);
+  if (!fs::exists(path)) {
+    fail("{}: no such model: expected a directory in Hugging Face layout or a .gguf file", name);
+  }
+  if (is_gguf(path)) return path;
+  fail("{}: not a model: expected a directory in Hugging Face layout or a .gguf file", name);
 }
 
 // create_model blames the caller's config; here it is a file's, and a broken file is not a wrong command.
@@ -157,10 +119,17 @@ static std::unique_ptr<Model> create_from_file(const Json& config, const fs::pat
 }
 
 std::unique_ptr<Model> declare_model(const fs::path& directory) {
+  if (is_gguf(directory)) return create_from_file(GgufModel(directory).config(), directory);
   return create_from_file(read_json_file(directory / "config.json"), directory);
 }
 
 std::unique_ptr<Model> load_model(Context& ctx, const fs::path& directory, Weights weights) {
+  if (is_gguf(directory)) {
+    const GgufModel file(directory);
+    auto model = create_from_file(file.config(), directory);
+    file.load(ctx, *model, weights);
+    return model;
+  }
   auto model = declare_model(directory);
   const SafetensorsDirectory files(directory);
   if (lacks_all_mtp(*model, files)) {
@@ -173,18 +142,19 @@ std::unique_ptr<Model> load_model(Context& ctx, const fs::path& directory, Weigh
 }
 
 void load_parameters(Context& ctx, Model& model, const fs::path& directory, Weights weights) {
+  if (is_gguf(directory)) return GgufModel(directory).load(ctx, model, weights);
   assign(ctx, model, SafetensorsDirectory(directory), weights);
 }
 
 namespace {
 
-void write_weights(const fs::path& path, const Collector& all, const Format& format) {
+void write_weights(const fs::path& path, const ParameterList& all, const Format& format) {
   std::vector<SafetensorsDeclaration> declarations;
-  std::unordered_map<std::string, const Collector::Parameter*> by_name;
-  const auto format_for = [&](const Collector::Parameter& p) -> const Format& {
+  std::unordered_map<std::string, const ParameterList::Parameter*> by_name;
+  const auto format_for = [&](const ParameterList::Parameter& p) -> const Format& {
     return p.info.role == Role::buffer ? formats::f32 : format;
   };
-  for (const Collector::Parameter& p : all.parameters) {
+  for (const ParameterList::Parameter& p : all.parameters) {
     declarations.push_back({p.name, std::string(format_for(p).safetensors), p.value->shape()});
     by_name[p.name] = &p;
   }
@@ -193,7 +163,7 @@ void write_weights(const fs::path& path, const Collector& all, const Format& for
   std::vector<float> values(kPiece);
   std::vector<std::byte> encoded;
   for (const SafetensorsDeclaration& declaration : writer.order()) {
-    const Collector::Parameter& p = *by_name.at(declaration.name);
+    const ParameterList::Parameter& p = *by_name.at(declaration.name);
     const Format& from = p.value->format();
     const Format& to = format_for(p);
     CHECK(p.value->allocated(), "{} has no values", p.name);
@@ -215,8 +185,9 @@ void save_model(const fs::path& directory, Model& model, const GenerationConfig&
   if (&format != &formats::f32 && &format != &formats::bf16) {
     fail_usage("weights as {}: expected f32 or bf16", format.name);
   }
+  CHECK(model.layout() == WeightLayout{}, "weights to be saved are loaded as mapped_hf or copied_f32");
   make_directories(directory);
-  write_weights(directory / "model.safetensors", Collector(model), format);
+  write_weights(directory / "model.safetensors", ParameterList(model), format);
   Json config = model.config();
   config["torch_dtype"] = &format == &formats::f32 ? "float32" : "bfloat16";
   config.erase("dtype");  // the newer name of the same key must not contradict it

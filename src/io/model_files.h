@@ -1,6 +1,6 @@
-// A model on disk in Hugging Face layout: config.json, model.safetensors (or shards), generation_config.json.
-// Names and shapes come from the model's visitor; no architecture is known here. Tokenizer files beside it
-// are text/'s.
+// A model on disk: a directory in Hugging Face layout (config.json, model.safetensors or shards,
+// generation_config.json) or a GGUF file. Names and shapes come from the model's visitor; no architecture is
+// known here. Tokenizer files beside it are text/'s.
 #pragma once
 
 #include <memory>
@@ -14,12 +14,14 @@
 
 namespace frugal {
 
-// The directory that the MODEL of a command stands for: one in HF layout, or a run directory (its model/).
+// What the MODEL of a command stands for: a directory in HF layout, a run directory (its model/), or a GGUF
+// file. All functions here that read take either.
 // Error that says what was looked for.
 fs::path find_model(const std::string& name);
 
-enum class Weights {
+enum class Weights : int {
   mapped,     // matrices stay in the mapped files, in their format; norms, biases and buffers become f32
+  mapped_hf,  // the same, but always as Hugging Face lays them out: to be saved (copies some rows of GGUF)
   copied_f32  // everything is decoded into memory of its own, to be trained or changed
 };
 

@@ -79,6 +79,16 @@ Hidden Decoder::mtp(Context& ctx, const Tensor& previous, const Batch& shifted, 
   return {x, m.norm.forward(ctx, x)};
 }
 
+void Decoder::set_layout(const WeightLayout& layout) {
+  layout_ = layout;
+  const auto apply = [&](Block& block) {
+    block.attention->set_layout(layout);
+    block.ffn->set_layout(layout);
+  };
+  for (Block& block : blocks_) apply(block);
+  for (MtpModule& module : mtp_) apply(module.block);
+}
+
 std::vector<CacheLayer> Decoder::cache_layers() const {
   std::vector<CacheLayer> layers;
   for (const Block& block : blocks_) layers.push_back(block.attention->cache_layer());

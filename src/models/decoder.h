@@ -50,6 +50,8 @@ class Decoder : public Model {
   std::vector<CacheLayer> cache_layers() const override;
   double attention_flops(double keys) const override;
   double init_std() const override { return config_.init_std; }
+  void set_layout(const WeightLayout& layout) override;
+  WeightLayout layout() const override { return layout_; }
   void set_recompute(bool on) override { recompute_ = on; }
   std::vector<RoutingBias> routing_biases() override;
 
@@ -62,6 +64,7 @@ class Decoder : public Model {
   std::vector<Block> blocks_;
   Norm norm_;
   std::vector<MtpModule> mtp_;
+  WeightLayout layout_;
   bool recompute_ = false;
 };
 

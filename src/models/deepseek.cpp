@@ -5,6 +5,7 @@
 
 #include "models/config.h"
 #include "models/decoder.h"
+#include "models/gguf_family.h"
 
 namespace frugal {
 namespace {
@@ -182,8 +183,8 @@ std::unique_ptr<Model> create(const Json& json, DeepseekConfig c, const char* hf
   Json known = write_fields(c);
   known["num_key_value_heads"] = c.num_attention_heads;  // transformers would assume V3's own
   if (!c.q_lora_rank) known["q_lora_rank"] = nullptr;
-  return std::make_unique<Decoder>(decoder, completed_config(json, known, hf_class, name),
-                                   std::move(blocks), std::move(mtp));
+  return std::make_unique<Decoder>(decoder, completed_config(json, known, hf_class, name), std::move(blocks),
+                                   std::move(mtp));
 }
 
 std::unique_ptr<Model> create_v3(const Json& json) {
@@ -203,7 +204,7 @@ std::unique_ptr<Model> create_v2(const Json& json) {
 
 }  // namespace
 
-extern const Architecture kDeepseekV3{"deepseek_v3", "DeepseekV3ForCausalLM", create_v3};
-extern const Architecture kDeepseekV2{"deepseek_v2", "DeepseekV2ForCausalLM", create_v2};
+extern const Architecture kDeepseekV3{"deepseek_v3", "DeepseekV3ForCausalLM", create_v3, &kDeepseekV3Gguf};
+extern const Architecture kDeepseekV2{"deepseek_v2", "DeepseekV2ForCausalLM", create_v2, &kDeepseekV2Gguf};
 
 }  // namespace frugal

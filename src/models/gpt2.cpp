@@ -5,6 +5,7 @@
 
 #include "models/config.h"
 #include "models/decoder.h"
+#include "models/gguf_family.h"
 
 namespace frugal {
 namespace {
@@ -57,6 +58,10 @@ class Gpt2Attention : public AttentionModule {
   }
   CacheLayer cache_layer() const override { return {hidden_, hidden_}; }
   double flops(double keys) const override { return 4.0 * static_cast<double>(hidden_) * keys; }
+  void set_layout(const WeightLayout& layout) override {
+    c_attn_.set_layout(layout);
+    c_proj_.set_layout(layout);
+  }
 
  private:
   int64_t heads_, hidden_;
@@ -109,6 +114,6 @@ std::unique_ptr<Model> create(const Json& json) {
 
 }  // namespace
 
-extern const Architecture kGpt2{"gpt2", "GPT2LMHeadModel", create};
+extern const Architecture kGpt2{"gpt2", "GPT2LMHeadModel", create, &kGpt2Gguf};
 
 }  // namespace frugal

@@ -3,6 +3,7 @@
 // baseline of every saving.
 #include <nlohmann/json.hpp>
 
+#include "models/gguf_family.h"
 #include "models/llama_like.h"
 
 namespace frugal {
@@ -34,6 +35,6 @@ std::unique_ptr<Model> create(const Json& json) {
 
 }  // namespace
 
-extern const Architecture kLlama{"llama", "LlamaForCausalLM", create};
+extern const Architecture kLlama{"llama", "LlamaForCausalLM", create, &kLlamaGguf};
 
 }  // namespace frugal

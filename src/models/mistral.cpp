@@ -1,6 +1,7 @@
 // Mistral 7B (Jiang et al. 2023): Llama with a sliding window in every layer when the config has one.
 #include <nlohmann/json.hpp>
 
+#include "models/gguf_family.h"
 #include "models/llama_like.h"
 
 namespace frugal {
@@ -32,6 +33,6 @@ std::unique_ptr<Model> create(const Json& json) {
 
 }  // namespace
 
-extern const Architecture kMistral{"mistral", "MistralForCausalLM", create};
+extern const Architecture kMistral{"mistral", "MistralForCausalLM", create, &kMistralGguf};
 
 }  // namespace frugal

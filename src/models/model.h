@@ -43,6 +43,9 @@ class Model {
   virtual double attention_flops(double keys) const = 0;
   // Standard deviation of initial matrices (config: initializer_range).
   virtual double init_std() const = 0;
+  // Before weights are loaded: they will lie as `layout` says. Only what is to be read, not trained or saved.
+  virtual void set_layout(const WeightLayout& layout) = 0;
+  virtual WeightLayout layout() const = 0;
   // Keep no activations inside blocks; run them twice instead.
   virtual void set_recompute(bool on) = 0;
 
@@ -63,11 +66,14 @@ class Model {
 // (rows, V) logits of chosen hidden rows; all rows when `rows` is empty.
 Tensor logits(Context& ctx, const Model& model, const Tensor& normed, std::span<const int64_t> rows = {});
 
+struct GgufFamily;  // models/gguf_family.h
+
 struct Architecture {
   std::string_view model_type;  // HF's, and the file's name
   std::string_view hf_class;    // what transformers calls it
   std::unique_ptr<Model> (*create)(
-      const Json& config);  // parameters declared, not allocated; UsageError on bad dims
+      const Json& config);           // parameters declared, not allocated; UsageError on bad dims
+  const GgufFamily* gguf = nullptr;  // null: not read from GGUF files, nor written to them
 };
 // The explicit list of registry.cpp.
 std::span<const Architecture* const> all_architectures();

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "models/gguf_family.h"
+
 namespace frugal {
 
 void QwenMoeConfig::visit(FieldVisitor& v) {
@@ -152,9 +154,9 @@ std::unique_ptr<Model> create_qwen3_moe(const Json& json) {
 
 }  // namespace
 
-extern const Architecture kQwen2{"qwen2", "Qwen2ForCausalLM", create_qwen2};
-extern const Architecture kQwen3{"qwen3", "Qwen3ForCausalLM", create_qwen3};
-extern const Architecture kQwen2Moe{"qwen2_moe", "Qwen2MoeForCausalLM", create_qwen2_moe};
-extern const Architecture kQwen3Moe{"qwen3_moe", "Qwen3MoeForCausalLM", create_qwen3_moe};
+extern const Architecture kQwen2{"qwen2", "Qwen2ForCausalLM", create_qwen2, &kQwen2Gguf};
+extern const Architecture kQwen3{"qwen3", "Qwen3ForCausalLM", create_qwen3, &kQwen3Gguf};
+extern const Architecture kQwen2Moe{"qwen2_moe", "Qwen2MoeForCausalLM", create_qwen2_moe, &kQwen2MoeGguf};
+extern const Architecture kQwen3Moe{"qwen3_moe", "Qwen3MoeForCausalLM", create_qwen3_moe, &kQwen3MoeGguf};
 
 }  // namespace frugal

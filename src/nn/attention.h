@@ -18,6 +18,7 @@ class AttentionModule {
   virtual void visit(ParamVisitor& v, const std::string& name) = 0;
   virtual CacheLayer cache_layer() const = 0;
   virtual double flops(double keys) const = 0;  // scores and values of one query, forward
+  virtual void set_layout(const WeightLayout& layout) { (void)layout; }
 };
 
 // softmax(q k^T) v of the batch's own rows, or of all that the cache holds once k and v are appended to it.
@@ -40,6 +41,9 @@ class GqaAttention : public AttentionModule {
   void visit(ParamVisitor& v, const std::string& name) override;
   CacheLayer cache_layer() const override;
   double flops(double keys) const override;
+  void set_layout(const WeightLayout& layout) override {
+    if (layout.adjacent_pairs) config_.pairing = ops::RopePairing::interleaved;
+  }
 
  private:
   GqaConfig config_;

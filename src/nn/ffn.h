@@ -15,6 +15,7 @@ class FfnModule {
   virtual Tensor forward(Context& ctx, const Tensor& x, const Batch& batch) = 0;  // (R, D) -> (R, D)
   virtual void visit(ParamVisitor& v, const std::string& name) = 0;
   virtual Tensor* routing_bias() { return nullptr; }  // (E), null when nothing is to be balanced
+  virtual void set_layout(const WeightLayout& layout) { (void)layout; }
 };
 
 class DenseFfn : public FfnModule {
@@ -34,6 +35,10 @@ class GeluFfn : public FfnModule {
       : c_fc_(Linear::conv1d(hidden, inner)), c_proj_(Linear::conv1d(inner, hidden)) {}
   Tensor forward(Context& ctx, const Tensor& x, const Batch& batch) override;
   void visit(ParamVisitor& v, const std::string& name) override;
+  void set_layout(const WeightLayout& layout) override {
+    c_fc_.set_layout(layout);
+    c_proj_.set_layout(layout);
+  }
 
  private:
   Linear c_fc_, c_proj_;

@@ -48,6 +48,13 @@ class EachParameter : public ParamVisitor {
   F f_;
 };
 
+// How matrices lie where that is not Hugging Face's way: as GGUF files have them, so that they stay mapped.
+struct WeightLayout {
+  bool adjacent_pairs = false;  // rows of q and k: rotated pairs stand together (else half a head apart)
+  bool outputs_first = false;   // Conv1D matrices are (out, in)
+  bool operator==(const WeightLayout&) const = default;
+};
+
 struct Linear {
   Tensor weight;  // (out, in), or (in, out) when transposed
   Tensor bias;    // (out) or empty
@@ -64,6 +71,11 @@ struct Linear {
     l.bias = Tensor::declare({out});
     l.transposed = true;
     return l;
+  }
+  void set_layout(const WeightLayout& layout) {
+    if (!transposed || !layout.outputs_first) return;
+    weight = Tensor::declare({weight.dim(1), weight.dim(0)});
+    transposed = false;
   }
   Tensor forward(Context& ctx, const Tensor& x) const {
     return transposed ? ops::linear_transposed(ctx, x, weight, bias) : ops::linear(ctx, x, weight, bias);

@@ -51,6 +51,19 @@ void scale_yarn(std::vector<double>& inverse, const RopeScaling& s, double theta
   }
 }
 
+// Divisors as listed (LongRoPE, Ding et al. 2024; GGUF's rope_freqs): one list whatever the length.
+void scale_longrope(RopeFrequencies& out, const RopeScaling& s) {
+  if (s.long_factor.size() != out.inverse.size() || s.short_factor != s.long_factor) {
+    fail_usage("rope_scaling: longrope with {} and {} factors; expected {} in both lists, and the same",
+               s.short_factor.size(), s.long_factor.size(), out.inverse.size());
+  }
+  if (s.attention_factor.value_or(1) != 1) fail_usage("rope_scaling: longrope wants attention_factor 1");
+  for (size_t i = 0; i < out.inverse.size(); ++i) {
+    if (!(s.long_factor[i] > 0)) fail_usage("rope_scaling: a longrope factor is {}", s.long_factor[i]);
+    out.inverse[i] /= s.long_factor[i];
+  }
+}
+
 double yarn_magnitude(const RopeScaling& s) {
   if (s.attention_factor) return *s.attention_factor;
   if (s.mscale && s.mscale_all_dim && *s.mscale != 0 && *s.mscale_all_dim != 0) {
@@ -62,7 +75,7 @@ double yarn_magnitude(const RopeScaling& s) {
 }  // namespace
 
 void RopeScaling::visit(FieldVisitor& v) {
-  v.field("rope_type", rope_type, "default, linear, llama3 or yarn");
+  v.field("rope_type", rope_type, "default, linear, llama3, longrope or yarn");
   v.field("type", type, "older name of rope_type");
   v.field("rope_theta", rope_theta, "base of the frequencies");
   v.field("factor", factor, "context extension factor");
@@ -75,6 +88,8 @@ void RopeScaling::visit(FieldVisitor& v) {
   v.field("mscale_all_dim", mscale_all_dim, "yarn");
   v.field("attention_factor", attention_factor, "yarn");
   v.field("truncate", truncate, "yarn: round the ramp's ends");
+  v.field("short_factor", short_factor, "longrope");
+  v.field("long_factor", long_factor, "longrope");
 }
 
 RopeFrequencies rope_frequencies(int64_t dim, double theta, const std::optional<RopeScaling>& scaling,
@@ -97,8 +112,10 @@ RopeFrequencies rope_frequencies(int64_t dim, double theta, const std::optional<
     out.magnitude = yarn_magnitude(*scaling);
   } else if (kind == "linear") {
     for (double& f : out.inverse) f /= scaling->factor;
+  } else if (kind == "longrope") {
+    scale_longrope(out, *scaling);
   } else {
-    fail_usage("rope_scaling: unknown rope_type '{}'; known: default, linear, llama3, yarn", kind);
+    fail_usage("rope_scaling: unknown rope_type '{}'; known: default, linear, llama3, longrope, yarn", kind);
   }
   return out;
 }

@@ -12,7 +12,7 @@ namespace frugal {
 
 // config.json's rope_scaling (or rope_parameters), HF's names.
 struct RopeScaling {
-  std::string rope_type;  // "default", "llama3", "yarn", "linear"
+  std::string rope_type;  // "default", "linear", "llama3", "longrope", "yarn"
   std::string type;       // the older name of rope_type
   double factor = 1;
   std::optional<double> rope_theta;  // in rope_parameters
@@ -23,6 +23,8 @@ struct RopeScaling {
   double beta_fast = 32, beta_slow = 1;
   std::optional<double> mscale, mscale_all_dim, attention_factor;
   bool truncate = true;  // false: the ramp's ends are not rounded (gpt-oss)
+  // longrope: divisors of the frequencies; only lists that are equal are supported
+  std::vector<double> short_factor, long_factor;
   void visit(FieldVisitor& v);
   const std::string& kind() const { return rope_type.empty() ? type : rope_type; }
 };

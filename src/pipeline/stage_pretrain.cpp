@@ -9,6 +9,7 @@
 #include "core/interrupted.h"
 #include "data/windows.h"
 #include "infer/sampler.h"
+#include "io/gguf_model.h"
 #include "io/model_files.h"
 #include "kernels/kernels.h"
 #include "meter/machine.h"
@@ -34,6 +35,13 @@ Json config_of(Run& run) {
                       tokenizer.eos_id().value_or(-1));
 }
 
+// The config a run starts from, as its file says it; a GGUF file's is in config_of already.
+std::string init_of(Run& run) {
+  if (run.recipe.init.empty()) return "";
+  const fs::path model = find_model(run.recipe.init);
+  return is_gguf(model) ? "gguf" : hash_files({(model / "config.json").string()});
+}
+
 std::string inputs(Run& run) {
   const TrainOptions& train = run.recipe.train;
   Json options = write_fields(train);
@@ -42,9 +50,7 @@ std::string inputs(Run& run) {
                           "spike_threshold", "max_rollbacks"}) {
     options.erase(key);
   }
-  const std::string init =
-      run.recipe.init.empty() ? "" : hash_files({(find_model(run.recipe.init) / "config.json").string()});
-  return hash_of({to_text(config_of(run)), init, to_text(options), std::to_string(run.seed),
+  return hash_of({to_text(config_of(run)), init_of(run), to_text(options), std::to_string(run.seed),
                   run.result("data").value("key", std::string())});
 }
 

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "core/interrupted.h"
 #include "data/hash.h"
+#include "io/gguf_tokenizer.h"
 #include "io/model_files.h"
 #include "meter/units.h"
 #include "text/chat_template.h"
@@ -54,7 +55,7 @@ fs::path Run::tokenizer_path() const {
 }
 
 const Tokenizer& Run::tokenizer() {
-  if (!tokenizer_) tokenizer_ = Tokenizer::load(tokenizer_path());
+  if (!tokenizer_) tokenizer_ = load_tokenizer(tokenizer_path());
   return *tokenizer_;
 }
 

@@ -12,8 +12,6 @@
 namespace frugal {
 namespace {
 
-constexpr std::string_view kGpt2Pattern =
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 constexpr size_t kMaxStages = 64;
 
 struct Piece {

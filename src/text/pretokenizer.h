@@ -13,6 +13,10 @@
 
 namespace frugal {
 
+// What ByteLevel splits by when it uses its regex.
+inline constexpr std::string_view kGpt2Pattern =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
 enum class SplitBehavior { isolated, removed, merged_with_previous, merged_with_next, contiguous };
 
 class PreTokenizer {

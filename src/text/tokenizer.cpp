@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/rng.h"
+#include "text/ggml_pre.h"
 #include "text/tokenizer_state.h"
 #include "text/unicode.h"
 
@@ -48,6 +49,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
 
 void Tokenizer::encode(std::string_view text, const EncodeOptions& options, std::vector<int32_t>& out) const {
   const State& s = *state_;
+  if (s.spm) return encode_spm(text, options, out);
   if (options.add_special) out.insert(out.end(), s.post.before.begin(), s.post.before.end());
   PreTokenizer::Scratch scratch;
   const auto emit = [&](std::string_view word) { s.bpe->encode(word, out); };
@@ -78,6 +80,37 @@ void Tokenizer::encode(std::string_view text, const EncodeOptions& options, std:
   if (options.add_special) out.insert(out.end(), s.post.after.begin(), s.post.after.end());
 }
 
+// As llama.cpp: what follows a token of its own begins with a space again.
+void Tokenizer::encode_spm(std::string_view text, const EncodeOptions& options,
+                           std::vector<int32_t>& out) const {
+  constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581, SentencePiece's sign for a space
+  const State& s = *state_;
+  if (options.add_special) out.insert(out.end(), s.post.before.begin(), s.post.before.end());
+  bool prefix = s.space_prefix;
+  std::string spaced;
+  const auto plain = [&](std::string_view part) {
+    spaced.assign(prefix ? 1 : 0, ' ');
+    for (size_t at = 0; at < part.size();) {
+      const size_t sign = std::min(part.find(kSpace, at), part.size());
+      spaced += part.substr(at, sign - at);
+      if (sign < part.size()) spaced += ' ';
+      at = sign + kSpace.size();
+    }
+    s.spm->encode(spaced, out);
+    prefix = false;
+  };
+  const auto token = [&](int32_t id) {
+    out.push_back(id);
+    prefix = s.space_prefix;
+  };
+  if (s.added.any(false)) {
+    s.added.split(text, false, {options.parse_special, options.data}, plain, token);
+  } else if (!text.empty()) {
+    plain(text);
+  }
+  if (options.add_special) out.insert(out.end(), s.post.after.begin(), s.post.after.end());
+}
+
 std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions& options) const {
   std::string out;
   out.reserve(ids.size() * 4);
@@ -85,6 +118,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, const DecodeOptions&
     const std::string_view bytes = token_bytes(id);
     if (!options.skip_special || !state_->special[static_cast<size_t>(id)]) out += bytes;
   }
+  if (state_->space_prefix && out.starts_with(' ')) out.erase(0, 1);
   return out;
 }
 
@@ -105,7 +139,7 @@ std::optional<int32_t> Tokenizer::find(std::string_view token) const {
   for (const AddedToken& t : state_->added.tokens()) {
     if (t.content == token) return t.id;
   }
-  const int32_t id = state_->bpe->find(token);
+  const int32_t id = state_->find(token);
   return id < 0 ? std::nullopt : std::optional(id);
 }
 
@@ -125,7 +159,9 @@ const std::string& Tokenizer::chat_template() const {
   return state_->chat_template;
 }
 std::string_view Tokenizer::ggml_pre() const {
-  return state_->pre->is_qwen2() ? "qwen2" : "";
+  if (state_->spm) return "default";
+  const TokenizerFile file = parse_tokenizer_file(state_->json, "tokenizer.json");
+  return ggml_pre_name(file.rest.at("pre_tokenizer"), file.rest.at("model").value("ignore_merges", false));
 }
 const std::string& Tokenizer::json() const {
   return state_->json;

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "text/added_tokens.h"
+#include "text/ggml_vocabulary.h"
 
 namespace frugal {
 
@@ -39,6 +40,11 @@ class Tokenizer {
   // From the texts of tokenizer.json and tokenizer_config.json (may be empty); `where` names the first in
   // errors.
   static Tokenizer from_json(std::string tokenizer_json, std::string config_json, const std::string& where);
+  // From a GGUF file's vocabulary; `where` names the file in errors.
+  static Tokenizer from_ggml(const GgmlVocabulary& vocabulary, const std::string& where);
+  // For a GGUF file with `rows` rows of embeddings. Error when GGUF (llama.cpp) has no name for how this
+  // tokenizer works, or there are fewer rows than tokens.
+  GgmlVocabulary to_ggml(int64_t rows) const;
   // Writes tokenizer.json and tokenizer_config.json, byte for byte what was loaded or trained.
   void save(const std::filesystem::path& directory) const;
 
@@ -65,6 +71,7 @@ class Tokenizer {
 
  private:
   struct State;
+  void encode_spm(std::string_view text, const EncodeOptions& options, std::vector<int32_t>& out) const;
   explicit Tokenizer(std::shared_ptr<const State> state) : state_(std::move(state)) {}
   std::shared_ptr<const State> state_;
 };

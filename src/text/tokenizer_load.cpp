@@ -9,8 +9,6 @@
 namespace frugal {
 namespace {
 
-constexpr size_t kMaxAddedToken = 1024;  // bytes; bounds the time of matching
-
 std::vector<AddedToken> read_added_tokens(const Json& list, const std::string& where) {
   std::vector<AddedToken> tokens;
   for (size_t i = 0; i < list.size(); ++i) {
@@ -195,7 +193,7 @@ void Tokenizer::State::load_config(const std::string& where) {
     for (const AddedToken& token : added.tokens()) {
       if (token.content == name) return token.id;
     }
-    if (const int32_t id = name.empty() ? -1 : bpe->find(name); id >= 0) return id;
+    if (const int32_t id = name.empty() ? -1 : find(name); id >= 0) return id;
     return std::nullopt;
   };
   bos_id = id_of(bos);

@@ -10,10 +10,13 @@
 #include "text/normalizer.h"
 #include "text/post_processor.h"
 #include "text/pretokenizer.h"
+#include "text/spm.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_file.h"
 
 namespace frugal {
+
+inline constexpr size_t kMaxAddedToken = 1024;  // bytes; bounds the time of matching
 
 struct Tokenizer::State {
   std::string json, config;  // as loaded, as saved
@@ -23,7 +26,9 @@ struct Tokenizer::State {
   Normalizer normalizer;
   AddedTokens added;
   std::optional<PreTokenizer> pre;
-  std::optional<BpeModel> bpe;
+  std::optional<BpeModel> bpe;  // with `pre`; or
+  std::optional<SpmModel> spm;  // SentencePiece, from a GGUF file
+  bool space_prefix = false;    // spm: a text begins with a space that is not its own
   PostProcessor post;
   std::optional<int32_t> bos_id, eos_id;
   std::string bos, eos, chat_template;
@@ -32,12 +37,16 @@ struct Tokenizer::State {
     const size_t begin = id ? ends[id - 1] : 0;
     return std::string_view(bytes).substr(begin, ends[id] - begin);
   }
+  int32_t find(std::string_view word) const { return spm ? spm->find(word) : bpe->find(word); }
   void load(std::string tokenizer_json, std::string config_json, const std::string& where);
+
+  void load_spm(const GgmlVocabulary& vocabulary, const std::string& where);
+  // Finds BOS, EOS and the template in `config`.
+  void load_config(const std::string& where);
 
  private:
   void load_vocabulary(const TokenizerFile& file, const std::vector<AddedToken>& tokens,
                        const std::string& where);
-  void load_config(const std::string& where);
 };
 
 }  // namespace frugal
