@@ -113,6 +113,7 @@ Json read(const GgufFacts& facts, const char* model_type) {
   config["routed_scaling_factor"] = 1.0;
   config["norm_topk_prob"] = false;
   read_gguf_keys(facts, kKeys, config);
+  if (config["q_lora_rank"] == 0) config["q_lora_rank"] = nullptr;
   const int64_t blocks = integer(facts, "block_count", 0), mtp = integer(facts, "nextn_predict_layers", 0);
   if (mtp < 0 || blocks <= mtp) fail("{}: block_count = {}, {} of them extra", facts.where, blocks, mtp);
   config["num_hidden_layers"] = blocks - mtp;
@@ -158,6 +159,7 @@ Json read_v3(const GgufFacts& facts) {
 void write_attention(const Json& config, Json& metadata) {
   const int64_t rank = config.at("kv_lora_rank").get<int64_t>(),
                 rope = config.at("qk_rope_head_dim").get<int64_t>();
+  if (!metadata.contains("attention.q_lora_rank")) metadata["attention.q_lora_rank"] = 0;  // llama.cpp insists
   metadata["attention.head_count_kv"] = 1;
   metadata["attention.key_length"] = rank + rope;
   metadata["attention.value_length"] = rank;
