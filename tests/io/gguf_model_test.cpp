@@ -305,6 +305,33 @@ TEST_F(GgufModels, MetadataThatMakesNoSense) {
                   "should be a whole number");
 }
 
+// Any value of any key: a model or an Error that names the file, whatever else the tensors say.
+TEST_F(GgufModels, AnyMetadataIsAModelOrAnError) {
+  for (const std::string name : {"v3_yarn", "qwen2_moe", "llama31_tied", "gpt2"}) {
+    const fs::path path = written(name);
+    const GgufFile file(path);
+    for (const GgufField& target : file.metadata()) {
+      if (!contains(target.key, ".") || target.key.starts_with("general.q")) continue;
+      const auto attempt = [&](auto value) {
+        Changes changes;
+        changes.field = [&](const GgufField& field, GgufMetadata& m) {
+          field.key == target.key ? m.add(field.key, value) : m.copy(field);
+        };
+        const std::string said = message(changed(path, changes));
+        if (said != "no error") {
+          EXPECT_CONTAINS(said, "changed.gguf");
+        }
+      };
+      for (const uint32_t n : {0u, 1u, 3u, 4097u, 0x7fffffffu, 0xffffffffu}) attempt(n);
+      for (const float x : {0.0f, -1.0f, 1e-30f, 1e30f, INFINITY, NAN}) attempt(x);
+      attempt(int64_t{-5});
+      attempt(uint64_t{0xffffffffffffffff});
+      attempt("text");
+      attempt(true);
+    }
+  }
+}
+
 TEST_F(GgufModels, SplitFilesAreOpenedTogether) {
   const fs::path path = written("smollm");
   const GgufFile file(path);
