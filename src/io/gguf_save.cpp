@@ -145,7 +145,9 @@ class Plan {
 Tensor arranged(Context& ctx, const Output& out, const Tensor& value, const GgufWidths& widths) {
   switch (out.layout) {
     case GgufLayout::rotated_rows:
-      return reorder_rotated(ctx, value, widths.head, false);
+      // Factors belong to blocks of rows in HF's order.
+      return reorder_rotated(ctx, value.scales() != nullptr ? decoded_copy(ctx, value) : value, widths.head,
+                             false);
     case GgufLayout::transposed:
       return transposed_copy(ctx, value);
     case GgufLayout::split_kv: {

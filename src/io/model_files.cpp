@@ -160,16 +160,17 @@ void write_weights(const fs::path& path, const ParameterList& all, const Format&
   }
   SafetensorsWriter writer(path, std::move(declarations));
   constexpr int64_t kPiece = 1 << 18;
-  std::vector<float> values(kPiece);
+  std::vector<float> values;
   std::vector<std::byte> encoded;
   for (const SafetensorsDeclaration& declaration : writer.order()) {
     const ParameterList::Parameter& p = *by_name.at(declaration.name);
-    const Format& from = p.value->format();
     const Format& to = format_for(p);
     CHECK(p.value->allocated(), "{} has no values", p.name);
-    for (int64_t at = 0; at < p.value->size(); at += kPiece) {
-      const int64_t n = std::min(kPiece, p.value->size() - at);
-      from.decode(p.value->data() + from.bytes(at), values.data(), n);
+    const int64_t cols = p.value->cols(), rows = std::max<int64_t>(1, kPiece / cols);
+    for (int64_t row = 0; row < p.value->rows(); row += rows) {
+      const int64_t end = std::min(row + rows, p.value->rows()), n = (end - row) * cols;
+      values.resize(static_cast<size_t>(n));
+      p.value->decode_rows(row, end, values.data());  // with the factors of blocks, where there are any
       encoded.resize(static_cast<size_t>(to.bytes(n)));
       to.encode(values.data(), encoded.data(), n);
       writer.write(p.name, encoded);

@@ -74,6 +74,9 @@ std::map<std::string, std::string> model_files(Run& run) {
     }
   } else {
     files["tokenizer.json"] = run.tokenizer().json();
+    if (!run.tokenizer().config_json().empty()) {
+      files["tokenizer_config.json"] = run.tokenizer().config_json();
+    }
   }
   files["generation_config.json"] = generation_config_text(run.tokenizer());
   return files;

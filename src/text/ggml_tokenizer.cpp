@@ -86,7 +86,7 @@ std::string post_processor(const GgmlVocabulary& v, const Ends& ends) {
       Json{{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}});
 }
 
-std::string config_json(const GgmlVocabulary& v, const Ends& ends) {
+std::string tokenizer_config(const GgmlVocabulary& v, const Ends& ends) {
   Json config;
   config["tokenizer_class"] = "PreTrainedTokenizerFast";
   config["add_bos_token"] = ends.bos;
@@ -226,7 +226,7 @@ void Tokenizer::State::load_spm(const GgmlVocabulary& v, const std::string& wher
   const Ends put = ends_of(v, true);
   space_prefix = v.add_space_prefix.value_or(true);
   json = spm_json(v, put, space_prefix);
-  config = config_json(v, put);
+  config = tokenizer_config(v, put);
   if (put.bos) post.before = {static_cast<int32_t>(*v.bos)};
   if (put.eos) post.after = {static_cast<int32_t>(*v.eos)};
   std::vector<int32_t> byte_ids(256, -1);
@@ -274,7 +274,7 @@ Tokenizer Tokenizer::from_ggml(const GgmlVocabulary& v, const std::string& where
     fail("{}: tokenizer.ggml.model '{}' is not supported; supported: gpt2, llama", where, v.model);
   const GgmlPre pre = frugal::ggml_pre(v.pre, where + ": tokenizer.ggml.pre");
   const Ends ends = ends_of(v, pre.add_bos);
-  return from_json(bpe_json(v, pre, ends), config_json(v, ends), where);
+  return from_json(bpe_json(v, pre, ends), tokenizer_config(v, ends), where);
 }
 
 GgmlVocabulary Tokenizer::to_ggml(int64_t rows) const {

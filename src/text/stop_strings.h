@@ -1,5 +1,5 @@
-// Ends a stream of text at the first of several stop strings. Bytes that may turn out to be the beginning of one are held
-// back until it is clear that they are not, so nothing of a stop string is ever shown.
+// Ends a stream of text at the first of several stop strings. Bytes that may turn out to be the beginning of
+// one are held back until it is clear that they are not, so nothing of a stop string is ever shown.
 #pragma once
 
 #include <string>

@@ -30,6 +30,7 @@ Tokenizer Tokenizer::load(const fs::path& path) {
   state->load(read_file(file), std::move(config), file.string());
   if (directory && fs::exists(path / "chat_template.jinja")) {
     state->chat_template = read_file(path / "chat_template.jinja");
+    state->template_file = true;
   }
   return Tokenizer(std::move(state));
 }
@@ -38,6 +39,7 @@ void Tokenizer::save(const fs::path& directory) const {
   make_directories(directory);
   write_file_atomically(directory / "tokenizer.json", state_->json);
   if (!state_->config.empty()) write_file_atomically(directory / "tokenizer_config.json", state_->config);
+  if (state_->template_file) write_file_atomically(directory / "chat_template.jinja", state_->chat_template);
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
@@ -165,6 +167,9 @@ std::string_view Tokenizer::ggml_pre() const {
 }
 const std::string& Tokenizer::json() const {
   return state_->json;
+}
+const std::string& Tokenizer::config_json() const {
+  return state_->config;
 }
 uint64_t Tokenizer::fingerprint() const {
   return hash64(state_->json);

@@ -45,7 +45,8 @@ class Tokenizer {
   // For a GGUF file with `rows` rows of embeddings. Error when GGUF (llama.cpp) has no name for how this
   // tokenizer works, or there are fewer rows than tokens.
   GgmlVocabulary to_ggml(int64_t rows) const;
-  // Writes tokenizer.json and tokenizer_config.json, byte for byte what was loaded or trained.
+  // Writes tokenizer.json, tokenizer_config.json and chat_template.jinja, byte for byte what was loaded or
+  // trained.
   void save(const std::filesystem::path& directory) const;
 
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
@@ -66,8 +67,9 @@ class Tokenizer {
   const std::string& chat_template() const;  // Jinja source; empty when there is none
   // llama.cpp's tokenizer.ggml.pre for this pre-tokeniser ("qwen2"), or empty when it is not one we know.
   std::string_view ggml_pre() const;
-  const std::string& json() const;  // the text of tokenizer.json
-  uint64_t fingerprint() const;     // changes with anything that changes ids
+  const std::string& json() const;         // the text of tokenizer.json
+  const std::string& config_json() const;  // the text of tokenizer_config.json; may be empty
+  uint64_t fingerprint() const;            // changes with anything that changes ids
 
  private:
   struct State;

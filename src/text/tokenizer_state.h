@@ -32,6 +32,7 @@ struct Tokenizer::State {
   PostProcessor post;
   std::optional<int32_t> bos_id, eos_id;
   std::string bos, eos, chat_template;
+  bool template_file = false;  // the template has a file of its own
 
   std::string_view bytes_of(size_t id) const {
     const size_t begin = id ? ends[id - 1] : 0;

@@ -60,6 +60,38 @@ TEST_F(Convert, GenerationSettingsTravel) {
   EXPECT_FALSE(load_tokenizer(gguf).chat_template().empty());
 }
 
+TEST_F(Convert, TemplatesInTheirOwnFileTravel) {
+  fs::copy(fs::path(model()) / "model", dir_ / "own");
+  write_file_atomically(dir_ / "own" / "chat_template.jinja", "{{ messages[0]['content'] }}!");
+  EXPECT_EQ(run({"convert", out("own"), out("copy")}).code, 0);
+  EXPECT_EQ(Tokenizer::load(out("copy")).chat_template(), "{{ messages[0]['content'] }}!");
+  EXPECT_EQ(run({"convert", out("own"), out("a.gguf")}).code, 0);
+  EXPECT_EQ(load_tokenizer(out("a.gguf")).chat_template(), "{{ messages[0]['content'] }}!");
+}
+
+TEST_F(Convert, TrainingStartsFromAFile) {
+  const std::string gguf = converted("a.gguf", "q8_0");
+  file("r.toml", "output = \"tuned\"\ninit = \"" + gguf + R"("
+[data.synthetic]
+train_bytes = 20000
+valid_bytes = 2000
+questions = 2
+[budget]
+steps = 3
+[train]
+batch = 2
+context = 32
+[samples]
+count = 1
+tokens = 4
+)");
+  const Finished done = run({"run", out("r.toml"), "--set", "output=" + out("tuned"), "--quiet"});
+  EXPECT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(greedy(out("tuned")).size(), 12u);
+  EXPECT_EQ(Tokenizer::load(fs::path(out("tuned")) / "model").chat_template(),
+            load_tokenizer(gguf).chat_template());
+}
+
 TEST_F(Convert, MistakesAreSaid) {
   expect_contains(error(2, {"convert", model()}), "where to write");
   expect_contains(error(2, {"convert", model(), out("a.gguf"), "--out", out("b.gguf")}), "where to write");

@@ -11,6 +11,7 @@
 #include "io/model_files.h"
 #include "models/gguf_family.h"
 #include "models/golden.h"
+#include "tensor/block_scales.h"
 
 namespace frugal {
 namespace {
@@ -371,6 +372,26 @@ TEST_F(GgufModels, DirectoriesFromFiles) {
     const auto model = load_model(ctx_, dir_ / name);
     EXPECT_LT(relative_error(logits_of(*model, golden_batch(golden)), floats(golden, "logits")), 1e-4);
   }
+}
+
+// FP8 matrices with factors are neither FP8 in GGUF nor values without their factors anywhere.
+TEST_F(GgufModels, WeightsWithFactorsAreMultipliedOut) {
+  const auto model = load_model(ctx_, golden_path("models/llama_gqa"), Weights::copied_f32);
+  std::map<std::string, std::vector<float>> wanted;
+  EachParameter each([&](const std::string& name, Tensor& value, const ParameterInfo& info) {
+    if (info.role == Role::matrix) value = fp8_with_scales(ctx_, value, 16, 8);
+    wanted[name] = value.decoded();
+  });
+  model->visit(each);
+  GgufSaveOptions options;
+  options.format = &formats::f32;
+  save_gguf(ctx_, dir_ / "a.gguf", *model, {}, options);
+  EXPECT_EQ(values_of(*load_model(ctx_, dir_ / "a.gguf", Weights::copied_f32)), wanted);
+  save_model(dir_ / "a", *model, {});
+  EXPECT_EQ(values_of(*load_model(ctx_, dir_ / "a", Weights::copied_f32)), wanted);
+  save_gguf(ctx_, dir_ / "b.gguf", *model, {}, {});
+  const GgufFile file(dir_ / "b.gguf");
+  EXPECT_EQ(file.find("blk.0.attn_v.weight")->format, &formats::bf16);
 }
 
 TEST_F(GgufModels, NamesWithNumbers) {
