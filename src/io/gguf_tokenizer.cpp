@@ -4,21 +4,14 @@
 #include "io/gguf_model.h"
 
 namespace frugal {
-namespace {
-
-template <class T>
-std::vector<std::string> owned(const T& texts) {
-  return {texts.begin(), texts.end()};
-}
-
-}  // namespace
-
-GgmlVocabulary read_ggml_vocabulary(const GgufFile& file) {
+GgmlVocabulary read_ggml_vocabulary(std::shared_ptr<const GgufFile> from) {
+  const GgufFile& file = *from;
   GgmlVocabulary v;
+  v.storage = std::move(from);
   const auto key = [](const char* name) { return std::string("tokenizer.ggml.") + name; };
   v.model = file.text(key("model"));
   if (file.has(key("pre"))) v.pre = file.text(key("pre"));
-  v.tokens = owned(file.texts(key("tokens")));
+  v.tokens = file.texts(key("tokens"));
   if (file.has(key("token_type"))) {
     for (const int64_t type : file.integers(key("token_type"))) {
       if (type < 0 || type > INT32_MAX) fail("{}: token type {}", file.path().string(), type);
@@ -26,7 +19,7 @@ GgmlVocabulary read_ggml_vocabulary(const GgufFile& file) {
     }
   }
   if (v.model == "llama") v.scores = file.numbers(key("scores"));
-  if (v.model == "gpt2") v.merges = owned(file.texts(key("merges")));
+  if (v.model == "gpt2") v.merges = file.texts(key("merges"));
   const auto id = [&](const char* name) -> std::optional<int64_t> {
     if (!file.has(key(name))) return std::nullopt;
     const int64_t value = file.integer(key(name));
@@ -58,10 +51,10 @@ void write_ggml_vocabulary(const GgmlVocabulary& v, GgufMetadata& metadata) {
   const auto key = [](const char* name) { return std::string("tokenizer.ggml.") + name; };
   metadata.add(key("model"), v.model);
   metadata.add(key("pre"), v.pre);
-  metadata.add(key("tokens"), std::span<const std::string>(v.tokens));
+  metadata.add(key("tokens"), std::span<const std::string_view>(v.tokens));
   if (!v.types.empty()) metadata.add(key("token_type"), std::span<const int32_t>(v.types));
   if (!v.scores.empty()) metadata.add(key("scores"), std::span<const float>(v.scores));
-  if (v.model == "gpt2") metadata.add(key("merges"), std::span<const std::string>(v.merges));
+  if (v.model == "gpt2") metadata.add(key("merges"), std::span<const std::string_view>(v.merges));
   const auto id = [&](const char* name, const std::optional<int64_t>& value) {
     if (value) metadata.add(key(name), static_cast<uint32_t>(*value));
   };
@@ -76,7 +69,8 @@ void write_ggml_vocabulary(const GgmlVocabulary& v, GgufMetadata& metadata) {
 }
 
 Tokenizer load_tokenizer(const fs::path& path) {
-  if (is_gguf(path)) return Tokenizer::from_ggml(read_ggml_vocabulary(GgufFile(path)), path.string());
+  if (is_gguf(path))
+    return Tokenizer::from_ggml(read_ggml_vocabulary(std::make_shared<GgufFile>(path)), path.string());
   return Tokenizer::load(path);
 }
 

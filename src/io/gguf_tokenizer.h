@@ -7,7 +7,8 @@
 namespace frugal {
 
 // Error (file, key) on what is missing or makes no sense.
-GgmlVocabulary read_ggml_vocabulary(const GgufFile& file);
+// The vocabulary shows the file's own texts and keeps it open.
+GgmlVocabulary read_ggml_vocabulary(std::shared_ptr<const GgufFile> file);
 void write_ggml_vocabulary(const GgmlVocabulary& vocabulary, GgufMetadata& metadata);
 
 // The tokenizer of a GGUF file, a directory in HF layout, or a tokenizer.json.

@@ -78,8 +78,12 @@ void GgufMetadata::add(std::string_view key, std::string_view text) {
 }
 
 void GgufMetadata::add(std::string_view key, std::span<const std::string> list) {
+  add(key, std::span<const std::string_view>(std::vector<std::string_view>(list.begin(), list.end())));
+}
+
+void GgufMetadata::add(std::string_view key, std::span<const std::string_view> list) {
   std::string data;
-  for (const std::string& text : list) {
+  for (const std::string_view text : list) {
     if (valid_utf8_prefix(text) != text.size()) fail("metadata '{}': a text is not valid UTF-8", key);
     append_string(data, text);
   }

@@ -11,6 +11,7 @@ class GgufMetadata {
   void add(std::string_view key, std::string_view text);
   void add(std::string_view key, const char* text) { add(key, std::string_view(text)); }
   void add(std::string_view key, std::span<const std::string> list);
+  void add(std::string_view key, std::span<const std::string_view> list);
   void add(std::string_view key, bool value) { add_one(key, GgufType::boolean, value); }
   void add(std::string_view key, uint8_t value) { add_one(key, GgufType::u8, value); }
   void add(std::string_view key, int8_t value) { add_one(key, GgufType::i8, value); }

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace frugal {
@@ -13,10 +15,11 @@ enum class GgmlTokenType : int32_t { normal = 1, unknown, control, user_defined,
 
 struct GgmlVocabulary {
   std::string model = "gpt2", pre;
-  std::vector<std::string> tokens;  // gpt2: in the byte alphabet; llama: with U+2581 for spaces
-  std::vector<int32_t> types;       // GgmlTokenType by id, or empty: all normal
-  std::vector<float> scores;        // llama only
-  std::vector<std::string> merges;  // gpt2 only: "a b", by rank
+  std::vector<std::string_view> tokens;  // gpt2: in the byte alphabet; llama: with U+2581 for spaces
+  std::vector<int32_t> types;            // GgmlTokenType by id, or empty: all normal
+  std::vector<float> scores;             // llama only
+  std::vector<std::string_view> merges;  // gpt2 only: "a b", by rank
+  std::shared_ptr<const void> storage;   // keeps what the views show (a mapped file, say)
   std::optional<int64_t> bos, eos, unknown, pad;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
   std::string chat_template;

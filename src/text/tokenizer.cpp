@@ -37,7 +37,7 @@ Tokenizer Tokenizer::load(const fs::path& path) {
 
 void Tokenizer::save(const fs::path& directory) const {
   make_directories(directory);
-  write_file_atomically(directory / "tokenizer.json", state_->json);
+  write_file_atomically(directory / "tokenizer.json", state_->document());
   if (!state_->config.empty()) write_file_atomically(directory / "tokenizer_config.json", state_->config);
   if (state_->template_file) write_file_atomically(directory / "chat_template.jinja", state_->chat_template);
 }
@@ -161,18 +161,18 @@ const std::string& Tokenizer::chat_template() const {
   return state_->chat_template;
 }
 std::string_view Tokenizer::ggml_pre() const {
-  if (state_->spm) return "default";
-  const TokenizerFile file = parse_tokenizer_file(state_->json, "tokenizer.json");
+  if (!state_->ggml.tokens.empty()) return state_->ggml.pre;
+  const TokenizerFile file = parse_tokenizer_file(state_->document(), "tokenizer.json");
   return ggml_pre_name(file.rest.at("pre_tokenizer"), file.rest.at("model").value("ignore_merges", false));
 }
 const std::string& Tokenizer::json() const {
-  return state_->json;
+  return state_->document();
 }
 const std::string& Tokenizer::config_json() const {
   return state_->config;
 }
 uint64_t Tokenizer::fingerprint() const {
-  return hash64(state_->json);
+  return hash64(state_->document());
 }
 
 std::string StreamDecoder::push(int32_t id) {

@@ -41,7 +41,7 @@ class Tokenizer {
   // errors.
   static Tokenizer from_json(std::string tokenizer_json, std::string config_json, const std::string& where);
   // From a GGUF file's vocabulary; `where` names the file in errors.
-  static Tokenizer from_ggml(const GgmlVocabulary& vocabulary, const std::string& where);
+  static Tokenizer from_ggml(GgmlVocabulary vocabulary, const std::string& where);
   // For a GGUF file with `rows` rows of embeddings. Error when GGUF (llama.cpp) has no name for how this
   // tokenizer works, or there are fewer rows than tokens.
   GgmlVocabulary to_ggml(int64_t rows) const;

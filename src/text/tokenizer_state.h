@@ -1,6 +1,7 @@
 // The immutable state behind Tokenizer, and how it is read from tokenizer.json.
 #pragma once
 
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,7 +20,10 @@ namespace frugal {
 inline constexpr size_t kMaxAddedToken = 1024;  // bytes; bounds the time of matching
 
 struct Tokenizer::State {
-  std::string json, config;  // as loaded, as saved
+  mutable std::string json;  // document() gives it
+  mutable std::once_flag written;
+  std::string config;        // as loaded, as saved
+  GgmlVocabulary ggml;       // where it came from, if from there
   std::string bytes;         // of all tokens, one after the other
   std::vector<size_t> ends;  // where token id ends in `bytes`
   std::vector<bool> special;
@@ -41,11 +45,16 @@ struct Tokenizer::State {
   int32_t find(std::string_view word) const { return spm ? spm->find(word) : bpe->find(word); }
   void load(std::string tokenizer_json, std::string config_json, const std::string& where);
 
-  void load_spm(const GgmlVocabulary& vocabulary, const std::string& where);
+  // From a GGUF file, which is kept: tokenizer.json is written when someone asks for it.
+  void load_bpe(GgmlVocabulary vocabulary, const std::string& where);
+  void load_spm(GgmlVocabulary vocabulary, const std::string& where);
+  const std::string& document() const;  // the text of tokenizer.json
   // Finds BOS, EOS and the template in `config`.
   void load_config(const std::string& where);
 
  private:
+  void begin_ggml(GgmlVocabulary vocabulary, bool bos_by_default, const std::string& where);
+  void end_ggml(const std::string& where);
   void load_vocabulary(const TokenizerFile& file, const std::vector<AddedToken>& tokens,
                        const std::string& where);
 };

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <deque>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -82,11 +83,20 @@ TEST(GgmlVocabularies, ByteLevelBpeComesBack) {
   EXPECT_SAYS("rows of embeddings", original.to_ggml(original.vocab_size() - 1));
 }
 
-GgmlVocabulary small_spm() {
-  GgmlVocabulary v;
-  v.model = "llama";
+// A vocabulary whose texts are its own.
+struct Owned : GgmlVocabulary {
+  std::shared_ptr<std::deque<std::string>> texts = std::make_shared<std::deque<std::string>>();
+  Owned() {
+    storage = texts;
+    model = "llama";
+  }
+  std::string_view keep(std::string text) { return texts->emplace_back(std::move(text)); }
+};
+
+Owned small_spm() {
+  Owned v;
   const auto add = [&](const std::string& token, float score, Type type = Type::normal) {
-    v.tokens.push_back(token);
+    v.tokens.push_back(v.keep(token));
     v.scores.push_back(score);
     v.types.push_back(static_cast<int32_t>(type));
   };
@@ -175,15 +185,14 @@ std::vector<int32_t> by_definition(const GgmlVocabulary& v, const std::string& t
 TEST(Spm, RandomVocabulariesAsDefined) {
   Rng rng(11);
   for (int round = 0; round < 60; ++round) {
-    GgmlVocabulary v;
-    v.model = "llama";
+    Owned v;
     v.add_space_prefix = false;
     v.add_bos = false;
     for (const char* token : {"a", "b", "c"}) v.tokens.emplace_back(token);
     for (int i = 0; i < 25; ++i) {
       std::string piece;
       for (uint64_t n = 2 + rng.bits64() % 5; n > 0; --n) piece += static_cast<char>('a' + rng.below(3));
-      if (std::ranges::find(v.tokens, piece) == v.tokens.end()) v.tokens.push_back(piece);
+      if (std::ranges::find(v.tokens, piece) == v.tokens.end()) v.tokens.push_back(v.keep(piece));
     }
     for (size_t i = 0; i < v.tokens.size(); ++i)
       v.scores.push_back(-static_cast<float>(rng.bits64() % 6));  // with ties
@@ -205,7 +214,7 @@ TEST(Spm, LongStretchesTakeNoMoreThanNLogN) {
 
 TEST(GgmlVocabularies, BadOnesAreErrors) {
   const auto changed = [](auto change) {
-    GgmlVocabulary v = small_spm();
+    Owned v = small_spm();
     change(v);
     return message([&] { Tokenizer::from_ggml(v, "f.gguf"); });
   };
@@ -214,16 +223,16 @@ TEST(GgmlVocabularies, BadOnesAreErrors) {
     EXPECT_NE(text.find(part), std::string::npos) << text;
     EXPECT_TRUE(text.starts_with("f.gguf: ")) << text;
   };
-  expect("tokens is empty", [](GgmlVocabulary& v) { v.tokens.clear(); });
-  expect("token types", [](GgmlVocabulary& v) { v.types.pop_back(); });
-  expect("token type 9", [](GgmlVocabulary& v) { v.types[5] = 9; });
-  expect("scores", [](GgmlVocabulary& v) { v.scores.pop_back(); });
-  expect("has the score", [](GgmlVocabulary& v) { v.scores[7] = NAN; });
-  expect("is no byte", [](GgmlVocabulary& v) { v.tokens[10] = "<0x-1>"; });
-  expect("eos_token_id = 5000 is outside", [](GgmlVocabulary& v) { v.eos = 5000; });
-  expect("bos_token_id = -2 is outside", [](GgmlVocabulary& v) { v.bos = -2; });
-  expect("'bert' is not supported; supported: gpt2, llama", [](GgmlVocabulary& v) { v.model = "bert"; });
-  expect("special token of 5000 bytes", [](GgmlVocabulary& v) { v.tokens[1] = std::string(5000, 'x'); });
+  expect("tokens is empty", [](Owned& v) { v.tokens.clear(); });
+  expect("token types", [](Owned& v) { v.types.pop_back(); });
+  expect("token type 9", [](Owned& v) { v.types[5] = 9; });
+  expect("scores", [](Owned& v) { v.scores.pop_back(); });
+  expect("has the score", [](Owned& v) { v.scores[7] = NAN; });
+  expect("is no byte", [](Owned& v) { v.tokens[10] = "<0x-1>"; });
+  expect("eos_token_id = 5000 is outside", [](Owned& v) { v.eos = 5000; });
+  expect("bos_token_id = -2 is outside", [](Owned& v) { v.bos = -2; });
+  expect("'bert' is not supported; supported: gpt2, llama", [](Owned& v) { v.model = "bert"; });
+  expect("special token of 5000 bytes", [](Owned& v) { v.tokens[1] = v.keep(std::string(5000, 'x')); });
   GgmlVocabulary bpe = golden_tokenizer().to_ggml(golden_tokenizer().vocab_size());
   bpe.merges.push_back("no such");
   EXPECT_NE(message([&] { Tokenizer::from_ggml(bpe, "f.gguf"); }), "no error");
@@ -233,8 +242,7 @@ TEST(GgmlVocabularies, BadOnesAreErrors) {
 
 // A text that no piece and no byte covers.
 TEST(Spm, WithoutBytesTheUnknownTokenStandsIn) {
-  GgmlVocabulary v;
-  v.model = "llama";
+  Owned v;
   v.tokens = {"<unk>", "a"};
   v.scores = {0, 0};
   v.types = {static_cast<int32_t>(Type::unknown), static_cast<int32_t>(Type::normal)};
