@@ -2,10 +2,11 @@
 """Vocabularies in GGUF files: Frugal's ids against llama.cpp's, for every pre-tokeniser name, and for a SentencePiece
 model that is trained here, also against the sentencepiece package.
 
-    check_gguf_tokenizers.py FRUGAL TOKENIZER.json TEXT...
+    check_gguf_tokenizers.py FRUGAL TOKENIZER.json MODEL TEXT...
 
-TOKENIZER.json: any byte-level BPE tokenizer; its vocabulary is used under every name. Needs llama-cpp-python, gguf and
-sentencepiece; exits with 77 without them.
+TOKENIZER.json: any byte-level BPE tokenizer; its vocabulary is used under every name. MODEL: any model directory; its
+weights carry vocabularies into GGUF files whose tokenizer.json, as `frugal convert` writes it, Hugging Face's tokenizers
+then read. Needs llama-cpp-python, gguf, sentencepiece and tokenizers; exits with 77 without them.
 """
 import json
 import pathlib
@@ -19,6 +20,7 @@ try:
     import gguf
     import llama_cpp
     import sentencepiece
+    import tokenizers
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -61,12 +63,31 @@ def known_names():
     return [names.replace('"', "").split()[0] for names in re.findall(r'^    (?:\{)?((?:"[a-z0-9. -]+"\s*)+),\s*(?=\{|\n)', table, re.M)]
 
 
-def write_bpe(path, tokenizer, pre):
+def start(path, model):
+    """A GGUF file with the tensors and settings of `model`, its tokenizer to be added."""
+    reader = gguf.GGUFReader(model)
+    writer = gguf.GGUFWriter(path, reader.fields["general.architecture"].contents())
+    for key, field in reader.fields.items():
+        if not key.startswith(("GGUF.", "tokenizer.", "general.architecture")):
+            writer.add_key_value(key, field.contents(), field.types[0])
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data.reshape(list(map(int, reversed(tensor.shape)))))
+    return writer
+
+
+def huggingface(program, path, folder, texts):
+    out = pathlib.Path(folder) / "hf"
+    subprocess.run([program, "convert", path, out, "--quiet"], check=True)
+    tokenizer = tokenizers.Tokenizer.from_file(str(out / "tokenizer.json"))
+    return [tokenizer.encode(text, add_special_tokens=False).ids if text else [] for text in texts]
+
+
+def write_bpe(path, tokenizer, pre, model):
     vocab = tokenizer["model"]["vocab"]
     tokens = sorted(vocab, key=vocab.get)
     added = {t["id"] for t in tokenizer["added_tokens"]}
     merges = [m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]]
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = start(path, model)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
@@ -82,10 +103,10 @@ def finish(writer):
     writer.close()
 
 
-def write_spm(path, model):
+def write_spm(path, model, weights):
     kinds = [(model.is_unknown, 2), (model.is_control, 3), (model.is_unused, 5), (model.is_byte, 6)]
     size = range(model.get_piece_size())
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = start(path, weights)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([model.id_to_piece(i) for i in size])
@@ -97,7 +118,7 @@ def write_spm(path, model):
 def main():
     program = pathlib.Path(sys.argv[1]).resolve()
     tokenizer = json.loads(pathlib.Path(sys.argv[2]).read_text())
-    text = "\n".join(pathlib.Path(p).read_text() for p in sys.argv[3:])
+    text = "\n".join(pathlib.Path(p).read_text() for p in sys.argv[4:])
     lines = [line for line in text.splitlines() if line][:150]
     rng = random.Random(7)
     alphabet = [c for t in HARD + lines[:20] for c in t]
@@ -105,17 +126,22 @@ def main():
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "vocab.gguf"
+        weights = pathlib.Path(folder) / "weights.gguf"
+        subprocess.run([program, "convert", sys.argv[3], weights, "--quiet"], check=True)
         for pre in known_names():
-            write_bpe(path, tokenizer, pre)
-            failures += compare(pre, ours(program, path, texts), theirs(path, texts), texts, pre not in APPROXIMATE)
+            write_bpe(path, tokenizer, pre, weights)
+            found = ours(program, path, texts)
+            failures += compare(pre + ", llama.cpp", found, theirs(path, texts), texts, pre not in APPROXIMATE)
+            failures += compare(pre + ", tokenizers", found, huggingface(program, path, folder, texts), texts)
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(text.splitlines()), model_prefix=folder + "/spm", vocab_size=1200, model_type="bpe",
             byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False,
             split_digits=True, allow_whitespace_only_pieces=True, minloglevel=2)
         model = sentencepiece.SentencePieceProcessor(model_file=folder + "/spm.model")
-        write_spm(path, model)
+        write_spm(path, model, weights)
         found = ours(program, path, texts)
         failures += compare("spm, llama.cpp", found, theirs(path, texts), texts)
+        failures += compare("spm, tokenizers", found, huggingface(program, path, folder, texts), texts)
         failures += compare("spm, sentencepiece", found, [model.encode(t) for t in texts], texts)
     print(f"{failures} failures")
     return failures > 0
