@@ -31,7 +31,8 @@ Json model_info(Model& model, int64_t context) {
           {"kv_bytes_per_token", kv_bytes_per_token(model, formats::bf16)},
           {"context", context},
           {"flops_per_token", {{"forward", flops.forward}, {"training", flops.training}}},
-          {"memory_bytes", std::move(memory)}};
+          {"memory_bytes", std::move(memory)},
+          {"config", config}};
 }
 
 namespace {
