@@ -108,6 +108,7 @@ void ProgressDisplay::note(const std::string& text) {
 }
 
 void ProgressDisplay::warning(const std::string& text) {
+  if (options_.quiet) return;
   erase();
   fmt::print(stderr, "warning: {}\n", text);
 }

@@ -92,6 +92,12 @@ Json Run::result(std::string_view stage_name) const {
   return Json::object();
 }
 
+void Run::count(const Work& work) const {
+  if (meter == nullptr) return;
+  meter->add_flops(work.flops);
+  meter->add_bytes(work.bytes);
+}
+
 void Run::progress(std::string_view name, double fraction, const StepRecord* step) const {
   if (stage == nullptr) return;  // an earlier stage's product is being read back
   settings.observer.progress({name, fraction, step, stage->bill()});

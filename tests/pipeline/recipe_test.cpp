@@ -103,6 +103,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"twice", "[budget]\nminutes = 1\nminutes = 2\n", {}, {"r.toml:3"}},
         Bad{"date", "[budget]\nminutes = 2024-01-01\n", {}, {"r.toml:2", "date"}},
         Bad{"nan", "[budget]\nminutes = nan\n", {}, {"r.toml:2", "not finite"}},
+        Bad{"setnan", kSmall, {"budget.minutes=nan"}, {"--set budget.minutes: the value is", "not finite"}},
         Bad{"no budget", "", {}, {"r.toml", "budget.minutes"}},
         Bad{"negative", "[budget]\nminutes = -1\n", {}, {"r.toml:2", "budget.minutes"}},
         Bad{"set key", kSmall, {"train.bacth=3"}, {"--set train.bacth", "train.batch"}},
