@@ -80,7 +80,7 @@ void bench_model(const ModelArguments& a, const Environment& environment) {
   const int64_t memory = process_memory().peak_resident_bytes;
   const MachinePeaks peaks = measure_machine(ctx.pool, ctx.kernels);
   const double kv = static_cast<double>(kv_bytes_per_token(*model, *options.kv_format)) *
-                    static_cast<double>(a.depth + 1 + tokens / 2);
+                    (static_cast<double>(a.depth + 1) + static_cast<double>(tokens) / 2);
   const double bandwidth = speed.decode * (weight_bytes(*model, 1) + kv) / peaks.bytes_per_second;
   const double flops = speed.prefill * flops_per_token(*model, prompt).forward / peaks.flops_per_second;
   if (a.common.json) {

@@ -50,8 +50,8 @@ DataOptions Run::data_options() const {
 }
 
 fs::path Run::tokenizer_path() const {
-  if (!recipe.init.empty()) return find_model(recipe.init);
-  return recipe.tokenizer.path.empty() ? shared.path() / "tokenizer" : fs::path(recipe.tokenizer.path);
+  if (!recipe.tokenizer.path.empty()) return recipe.tokenizer.path;
+  return recipe.init.empty() ? shared.path() / "tokenizer" : find_model(recipe.init);
 }
 
 const Tokenizer& Run::tokenizer() {

@@ -98,7 +98,7 @@ Trainer::Trainer(const Context& ctx, Model& model, BatchSource& data, const Trai
       options_((check(options), options)),
       hooks_(std::move(hooks)),
       plan_(budget, options.tokens_per_step()),
-      spikes_(options.spike_threshold) {
+      spikes_(options.spike_threshold, std::log(static_cast<double>(model.shape().vocab_size))) {
   const ModelShape shape = model.shape();
   if (options.context > shape.max_positions) {
     fail_usage("train.context = {}: the model has positions for {} tokens", options.context,

@@ -240,6 +240,12 @@ TEST_F(RunVerb, OwnTextAndAGivenModelToStartFrom) {
   const Json further = json(with(own, {"--set", "init=out", "--set", "output=further"}));
   EXPECT_LT(further["val_bits_per_byte"].get<double>(), 8);
   EXPECT_EQ(read_file(dir_ / "out/model/tokenizer.json"), read_file(dir_ / "further/model/tokenizer.json"));
+  // Another tokenizer than the model's own is refused; the same one may be named.
+  json(with(own, {"--set", "init=out", "--set", "output=fourth", "--set", "tokenizer.path=further/model"}));
+  json({"--set", "output=synthetic"});
+  expect_contains(error(2, with(own, {"--set", "init=out", "--set", "output=fifth", "--set",
+                                      "tokenizer.path=synthetic/model"})),
+                  "tokenizer of its own");
   const Finished other = run_program(
       dir_,
       with({"train", "r.toml", "--set", "init=out", "--set", "output=third", "--set", "model.hidden_size=64"},

@@ -99,6 +99,13 @@ TEST(Config, ImpossibleDimensionsAreOneClearError) {
             "the rotated width of a head is 7; expected a positive even number");
   EXPECT_EQ(message("dense-nano", "num_key_value_heads", 3),
             "config of llama: num_key_value_heads = 3 does not divide num_attention_heads = 4");
+  EXPECT_EQ(message("nano", "num_hidden_layers", 100'000'000),
+            "config of deepseek_v3: num_hidden_layers = 100000000; expected at most 4096");
+  EXPECT_EQ(message("dense-nano", "hidden_size", UINT64_MAX),
+            "config of llama: hidden_size = 9223372036854775807; expected at most 262144");
+  EXPECT_EQ(
+      message("nano", "n_routed_experts", 100'000),
+      "config of deepseek_v3: n_routed_experts = 100000 in each of 4 layers; expected at most 131072 in all");
   EXPECT_EQ(message("nano", "model_type", "gptx"),
             "config.json: model_type 'gptx' is not supported; supported: deepseek_v3, deepseek_v2, llama, "
             "mistral, qwen2, qwen3, qwen2_moe, qwen3_moe, gpt2");
