@@ -33,7 +33,14 @@ struct Shape {
   const char* name;
   int64_t m, n, k;
   char a, b;       // 'n': row-major as (m, k) or (k, n); 't': the transposed matrix is row-major
-  int groups = 1;  // experts
+  int groups = 1;       // experts
+  bool skewed = false;  // half of all rows go to the first expert, a quarter to the second, ...
+
+  int64_t rows(int64_t group) const {
+    if (!skewed) return m;
+    const int64_t all = m * groups;
+    return group + 1 < groups ? all >> (group + 1) : all >> group;
+  }
 };
 
 constexpr Shape kShapes[] = {
@@ -52,6 +59,8 @@ constexpr Shape kShapes[] = {
     {"square", 1024, 1024, 1024, 'n', 'n'},
     {"experts X.Wt", 512, 256, 384, 'n', 't', 16},
     {"experts dYt.X", 256, 384, 512, 't', 'n', 16},
+    {"skewed X.Wt", 512, 256, 384, 'n', 't', 8, true},
+    {"even X.Wt", 512, 256, 384, 'n', 't', 8},
     {"small", 64, 96, 128, 'n', 't'},
 };
 
@@ -70,20 +79,22 @@ Data make(const Shape& s) {
   fill(data.a, s.m * s.k * s.groups);
   fill(data.b, s.k * s.n * s.groups);
   data.c.resize(static_cast<size_t>(s.m * s.n * s.groups));
+  int64_t above = 0;  // rows of earlier groups
   for (int64_t g = 0; g < s.groups; ++g) {
-    data.problems.push_back({.m = s.m,
+    data.problems.push_back({.m = s.rows(g),
                              .n = s.n,
                              .k = s.k,
-                             .a = data.a.data() + g * s.m * s.k,
+                             .a = data.a.data() + above * s.k,
                              .a_row = s.a == 'n' ? s.k : 1,
                              .a_col = s.a == 'n' ? 1 : s.m,
                              .b = data.b.data() + g * s.k * s.n,
                              .b_type = Element::f32,
                              .b_row = s.b == 'n' ? s.n : 1,
                              .b_col = s.b == 'n' ? 1 : s.k,
-                             .c = data.c.data() + g * s.m * s.n,
+                             .c = data.c.data() + above * s.n,
                              .c_row = s.n,
                              .accumulate = false});
+    above += s.rows(g);
   }
   return data;
 }

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 
+import tiny_model
+
 try:
     import llama_cpp
     import numpy as np
@@ -32,25 +34,6 @@ NOT_IN_GGUF = {"v3_halves": "rope_interleave", "v3_yarn_ratio": "mscale"}
 REFUSED_THERE = {"qwen2_moe"}
 # It looks GELU up in a table of half precision.
 ROUGH_THERE = {"gpt2", "gpt2_untied"}
-RECIPE = """output = "run"
-[data.synthetic]
-train_bytes = 400000
-valid_bytes = 4000
-questions = 4
-[tokenizer]
-vocab_size = 512
-[model]
-preset = "nano"
-num_hidden_layers = 2
-[budget]
-steps = 60
-[train]
-batch = 4
-context = 64
-[samples]
-count = 1
-tokens = 8
-"""
 PROMPTS = ["The capital of France is", "Once upon a time", "def main():\n    ", "2 + 2 ="]
 
 
@@ -174,9 +157,7 @@ def main():
             run(a.program, "convert", a.model, work / "decoded.gguf", "--format", "f32", "--quiet")
             failures += check_texts(a.program, work / "decoded.gguf", work, [], True)
         if a.train:
-            (work / "recipe.toml").write_text(RECIPE)
-            run(a.program, "run", "recipe.toml", "--quiet", cwd=work)
-            a.trained.append(work / "run" / "model")
+            a.trained.append(tiny_model.train(a.program, work) / "model")
         for directory in a.trained:
             for number_format in ("f32", "q8_0"):
                 out = work / f"{directory.name}-{number_format}.gguf"

@@ -37,21 +37,6 @@ struct ModelArguments {
   int64_t depth = 0, repeat = 3;
 };
 
-// Bytes of weights that one decoded token reads, as they are stored.
-double weight_bytes_per_token(Model& model) {
-  double bytes = 0;
-  EachParameter each([&](const std::string&, Tensor& value, const ParameterInfo& info) {
-    if (!info.mtp && info.role != Role::embedding)
-      bytes += static_cast<double>(value.bytes()) * info.activity;
-  });
-  model.visit(each);
-  bool own_head = false;
-  EachParameter heads(
-      [&](const std::string&, Tensor&, const ParameterInfo& info) { own_head |= info.role == Role::head; });
-  model.visit(heads);
-  return own_head ? bytes : bytes + static_cast<double>(model.head().bytes());
-}
-
 struct Speed {
   double prefill = 0, decode = 0;  // tokens a second
 };
@@ -95,8 +80,8 @@ void bench_model(const ModelArguments& a, const Environment& environment) {
   const int64_t memory = process_memory().peak_resident_bytes;
   const MachinePeaks peaks = measure_machine(ctx.pool, ctx.kernels);
   const double kv = static_cast<double>(kv_bytes_per_token(*model, *options.kv_format)) *
-                    static_cast<double>(a.depth + 1 + tokens / 2);
-  const double bandwidth = speed.decode * (weight_bytes_per_token(*model) + kv) / peaks.bytes_per_second;
+                    (static_cast<double>(a.depth + 1) + static_cast<double>(tokens) / 2);
+  const double bandwidth = speed.decode * (weight_bytes(*model, 1) + kv) / peaks.bytes_per_second;
   const double flops = speed.prefill * flops_per_token(*model, prompt).forward / peaks.flops_per_second;
   if (a.common.json) {
     return print_json({{"prefill_tok_s", speed.prefill},

@@ -86,7 +86,10 @@ void convert(const ConvertArguments& a, const Environment& environment) {
   if (a.out.empty() == !a.out_flag) fail_usage("say where to write to, once: frugal convert MODEL OUT");
   const fs::path source = find_model(a.model), out = a.out_flag.value_or(a.out);
   const Format* format = a.format ? &find_format(*a.format) : nullptr;
-  if (fs::exists(out) && fs::equivalent(source, out)) fail_usage("{} would be written over itself", a.model);
+  for (const fs::path& taken : {out, out / "model"}) {  // a run directory stands for the model in it
+    if (fs::exists(taken) && fs::equivalent(source, taken))
+      fail_usage("{} would be written over itself", a.model);
+  }
   Runtime runtime(a.common, environment);
   if (is_gguf(out)) {
     to_gguf(runtime.ctx(), a, source, out, format);

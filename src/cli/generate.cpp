@@ -56,6 +56,7 @@ void generate(const GenerateArguments& a, const Environment& environment) {
                        {"tok_s", reply.tokens_per_second()}});
   }
   print("\n");
+  flush();  // before what goes to stderr
   note(a.common, fmt::format("{} tokens in, {} out, {:.1f} tok/s, {}", g.prompt_tokens, g.ids.size(),
                              reply.tokens_per_second(), reply.reason));
 }

@@ -51,7 +51,7 @@ std::string energy(const Joules& joules) {
 std::string bill_line(const Bill& bill) {
   return fmt::format("{:>12}  {:>12}  {:>20}  {:>10}  {:>10}", format_duration(bill.seconds),
                      format_quantity(static_cast<double>(bill.tokens), "tok"), energy(bill.joules),
-                     fmt::format("${:.4f}", bill.dollars), format_quantity(bill.co2_g, "g"));
+                     fmt::format("${:.3g}", bill.dollars), format_quantity(bill.co2_g, "g"));
 }
 
 constexpr std::string_view kBillHeader =

@@ -13,10 +13,14 @@ namespace {
 
 constexpr double kRedraw = 0.2;      // seconds between two drawings of the live line
 constexpr double kPlainLine = 10;    // seconds between two plain lines
-constexpr double kSmoothing = 0.05;  // weight of the newest step
+constexpr double kSmoothing = 0.05;  // weight of the newest step, at least
 
-void smooth(double& mean, double value) {
-  mean = mean == 0 ? value : mean + kSmoothing * (value - mean);
+// The first steps weigh more, or a mean would show for long what was true in the beginning.
+double weight_of_step(int64_t seen) {
+  return std::max(kSmoothing, 2.0 / static_cast<double>(seen + 1));
+}
+void smooth(double& mean, double value, double weight) {
+  mean += weight * (value - mean);
 }
 
 std::string energy(const Joules& joules) {
@@ -64,6 +68,7 @@ ProgressDisplay::~ProgressDisplay() {
 void ProgressDisplay::stage_begins(std::string_view name, std::string_view help) {
   shown_at_ = -1;
   loss_ = tok_s_ = mfu_ = 0;
+  steps_ = 0;
   if (!options_.terminal) line(fmt::format("{:<10} {} ...", name, help));
 }
 
@@ -76,9 +81,10 @@ void ProgressDisplay::stage_ends(std::string_view name, const std::string& summa
 void ProgressDisplay::progress(const Progress& progress) {
   if (options_.quiet) return;
   if (const StepRecord* step = progress.step) {
-    smooth(loss_, step->loss);
-    smooth(tok_s_, step->tokens_per_second);
-    smooth(mfu_, step->mfu);
+    const double weight = weight_of_step(++steps_);
+    smooth(loss_, step->loss, weight);
+    smooth(tok_s_, step->tokens_per_second, weight);
+    smooth(mfu_, step->mfu, weight);
   }
   const double now = progress.bill.seconds;
   if (shown_at_ >= 0 && now - shown_at_ < (options_.terminal ? kRedraw : kPlainLine)) return;
@@ -108,6 +114,7 @@ void ProgressDisplay::note(const std::string& text) {
 }
 
 void ProgressDisplay::warning(const std::string& text) {
+  if (options_.quiet) return;
   erase();
   fmt::print(stderr, "warning: {}\n", text);
 }

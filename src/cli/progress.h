@@ -31,6 +31,7 @@ class ProgressDisplay : public Observer {
   double shown_at_ = -1;                   // seconds of the stage when the line was last drawn
   bool drawn_ = false;                     // a live line stands on the terminal
   double tok_s_ = 0, loss_ = 0, mfu_ = 0;  // smoothed: single steps jump
+  int64_t steps_ = 0;                      // of this stage, seen so far
 };
 
 // "  52 %  step 812  loss 1.23  21.3 ktok/s  MFU 41 %  95 to 310 J  $0.0003  1 min 12 s left", and a bar

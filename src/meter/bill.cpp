@@ -38,7 +38,7 @@ std::string bill_text(const Bill& bill) {
   if (bill.tokens > 0)
     line("tokens", fmt::format("{}", bill.tokens), rate(static_cast<double>(bill.tokens), "tok/s"));
   if (bill.flops > 0) line("compute", format_quantity(bill.flops, "FLOP"), rate(bill.flops, "FLOP/s"));
-  if (bill.bytes > 0) line("memory read", format_quantity(bill.bytes, "B"), rate(bill.bytes, "B/s"));
+  if (bill.bytes > 0) line("memory moved", format_quantity(bill.bytes, "B"), rate(bill.bytes, "B/s"));
   line("peak memory", format_quantity(static_cast<double>(bill.peak_memory_bytes), "B"), "");
   const Joules& j = bill.joules;
   line("energy",

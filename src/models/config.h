@@ -29,6 +29,10 @@ inline void require_equal(const char* model, const char* key, const std::string&
     fail("config of {}: {} = '{}' is not supported; expected '{}'", model, key, value, wanted);
 }
 
+// UsageError when a dimension, by its usual name, is beyond anything that exists: parameters are declared and
+// counted before memory is looked at, and neither may take forever or overflow.
+void require_plausible(const Json& config, const std::string& model);
+
 // A token id key that may be absent, null, a number or a list (then its first counts): -1 without one.
 int token_id(const Json& config, const char* key);
 // The caller's config with architectures and model_type set, missing keys filled in from `known`.

@@ -41,4 +41,34 @@ FlopsPerToken flops_per_token(Model& model, int64_t context) {
   return {forward, 3 * forward};
 }
 
+double weight_bytes(Model& model, int64_t tokens) {
+  double bytes = 0;
+  bool own_head = false;
+  EachParameter each([&](const std::string&, Tensor& value, const ParameterInfo& info) {
+    own_head = own_head || info.role == Role::head;
+    if (info.mtp || info.role == Role::embedding) return;  // a look-up reads a row a token
+    const double met = info.activity >= 1 ? 1 : 1 - std::pow(1 - info.activity, static_cast<double>(tokens));
+    bytes += static_cast<double>(value.bytes()) * met;
+  });
+  model.visit(each);
+  return own_head ? bytes : bytes + static_cast<double>(model.head().bytes());
+}
+
+Work forward_work(Model& model, int64_t context, int64_t tokens, int64_t passes) {
+  if (tokens == 0 || passes == 0) return {};
+  return {flops_per_token(model, context).forward * static_cast<double>(tokens),
+          weight_bytes(model, tokens / passes) * static_cast<double>(passes)};
+}
+
+Work generation_work(Model& model, const Format& kv, int64_t prompt, int64_t reply) {
+  const auto read = static_cast<double>(prompt), written = static_cast<double>(reply);
+  const double weights = 2 * count_parameters(model).active_exact;
+  const double kv_bytes = static_cast<double>(kv_bytes_per_token(model, kv));
+  Work work = forward_work(model, prompt, prompt, 1);
+  work.bytes += read * kv_bytes;
+  work.flops += written * (weights + model.attention_flops(read + written / 2));
+  work.bytes += written * (weight_bytes(model, 1) + (read + written / 2 + 1) * kv_bytes);
+  return work;
+}
+
 }  // namespace frugal

@@ -104,6 +104,18 @@ struct FlopsPerToken {
   double forward = 0, training = 0;
 };
 FlopsPerToken flops_per_token(Model& model, int64_t context);
+// Bytes of weights, as they are stored and without MTP, that `tokens` tokens of one pass read together. Of an
+// expert counts the share that is expected to be chosen by one of them.
+double weight_bytes(Model& model, int64_t tokens);
+// What a computation asks for by the model alone: FLOPs as above, and the bytes of weights and of cached keys
+// and values that cross memory at least once; activations apart.
+struct Work {
+  double flops = 0, bytes = 0;
+};
+// `tokens` tokens in windows of `context`, in `passes` forward passes.
+Work forward_work(Model& model, int64_t context, int64_t tokens, int64_t passes);
+// Reads a prompt in one pass, then writes a reply token by token over a cache in `kv`.
+Work generation_work(Model& model, const Format& kv, int64_t prompt, int64_t reply);
 // Allocates every parameter and fills it: N(0, init_std) for matrices, ones for norms, zeros for biases and
 // buffers. Numbers are counted by name and place, so they are the same for any number of threads.
 void initialise(Context& ctx, Model& model, uint64_t seed);

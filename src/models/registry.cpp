@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "models/config.h"
 #include "models/model.h"
 
 namespace frugal {
@@ -20,7 +21,10 @@ std::unique_ptr<Model> create_model(const Json& config) {
   const std::string type = it != config.end() && it->is_string() ? it->get<std::string>() : "";
   std::string known;
   for (const Architecture* architecture : all_architectures()) {
-    if (architecture->model_type == type) return architecture->create(config);
+    if (architecture->model_type == type) {
+      require_plausible(config, type);
+      return architecture->create(config);
+    }
     known += (known.empty() ? "" : ", ") + std::string(architecture->model_type);
   }
   fail("config.json: model_type '{}' is not supported; supported: {}", type, known);

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/thread_pool.h"
+#include "core/utf8.h"
 #include "data/source.h"
 #include "models/model.h"
 #include "pipeline/run_directory.h"
@@ -66,6 +67,9 @@ Json value_of_set(const std::string& key, const std::string& text) {
 std::vector<std::string> apply(const std::vector<std::string>& set, Json& values) {
   std::vector<std::string> keys;
   for (const std::string& item : set) {
+    if (const size_t sound = valid_utf8_prefix(item); sound != item.size()) {
+      fail_usage("--set {}: byte {} is not UTF-8", item.substr(0, sound), sound + 1);
+    }
     const size_t equals = item.find('=');
     if (equals == std::string::npos || equals == 0) {
       fail_usage("--set {}: expected key=value, as in --set budget.minutes=20", item);
@@ -108,6 +112,11 @@ Json take_overrides(Json& values) {
 
 void check_overrides(const Recipe& recipe, const Locate& where) {
   const Json overrides = parse_json(recipe.model.overrides, "model");
+  const int64_t vocabulary = recipe.tokenizer.vocab_size;
+  if (vocabulary > 0 && overrides.contains("vocab_size") && overrides["vocab_size"] != vocabulary) {
+    fail_usage("{}: model.vocab_size = {} and tokenizer.vocab_size = {}: set one of them",
+               where("model.vocab_size"), to_text(overrides["vocab_size"]), vocabulary);
+  }
   const Json known = create_model(preset_config(recipe.model.preset))->config();
   std::vector<std::string> names = {"preset"};
   for (const auto& [name, value] : known.items()) names.push_back(name);

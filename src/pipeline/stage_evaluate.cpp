@@ -43,11 +43,16 @@ class Answerer {
       text += tokenizer_.token_bytes(id);
       return text.find('\n') == std::string::npos;
     });
-    tokens += generation.prompt_tokens + static_cast<int64_t>(generation.ids.size());
+    const auto reply = static_cast<int64_t>(generation.ids.size());
+    tokens += generation.prompt_tokens + reply;
+    const Work one = generation_work(*model_, engine_.cache().format(), generation.prompt_tokens, reply);
+    work.flops += one.flops;
+    work.bytes += one.bytes;
     return text.substr(0, text.find('\n'));
   }
 
   int64_t tokens = 0;  // read and written
+  Work work;
 
  private:
   const Tokenizer& tokenizer_;
@@ -85,6 +90,7 @@ Json ask(Run& run) {
     run.progress("evaluate", static_cast<double>(all.total) / static_cast<double>(questions.size()));
   }
   run.meter->add_tokens(answerer.tokens);
+  run.count(answerer.work);
   Json list = Json::array();
   for (const auto& [kind, score] : kinds) {
     list.push_back({{"kind", kind}, {"correct", score.correct}, {"total", score.total}});

@@ -174,6 +174,7 @@ class Pretraining {
 
   Json work() {
     const Json config = config_of(run_);
+    if (!run_.recipe.init.empty()) tell_unused_keys(config);
     require_memory(
         ctx_, [&] { return create_model(config); }, options_, true, available_memory());
     model_ = create_model(config);
@@ -188,6 +189,17 @@ class Pretraining {
   }
 
  private:
+  // With `init` the shape is the given model's, whatever [model] says.
+  void tell_unused_keys(const Json& config) {
+    const Json wanted = parse_json(run_.recipe.model.overrides, "model");
+    for (const auto& [key, value] : wanted.items()) {
+      if (config.contains(key) && config[key] == value) continue;
+      run_.settings.observer.warning(
+          fmt::format("model.{} = {} is not used: {} of {} counts", key, to_text(value),
+                      config.contains(key) ? to_text(config[key]) : "the config", run_.recipe.init));
+    }
+  }
+
   void prepare_data_and_windows() {
     const PreparedData& data = run_.data();
     const Framing framing{run_.tokenizer().bos_id().value_or(-1), run_.tokenizer().eos_id().value_or(-1)};
@@ -207,7 +219,10 @@ class Pretraining {
   }
 
   double evaluate(bool full) {
-    const Validation result = validate(ctx_, *model_, full ? *full_ : *quick_, run_.recipe.eval.rows);
+    const int64_t rows = run_.recipe.eval.rows;
+    const Validation result = validate(ctx_, *model_, full ? *full_ : *quick_, rows);
+    const int64_t pass = rows * options_.context;
+    run_.count(forward_work(*model_, options_.context, result.targets, (result.targets + pass - 1) / pass));
     if (full) final_ = result;
     return result.bits_per_byte;
   }
@@ -298,7 +313,7 @@ class Pretraining {
   }
 
   void on_step(const StepRecord& record) {
-    run_.meter->add_flops(record.flops);
+    run_.count({record.flops, record.bytes});
     run_.meter->add_tokens(options_.tokens_per_step());
     flops_per_token_ = record.flops / static_cast<double>(options_.tokens_per_step());
     mfu_sum_ += record.mfu;

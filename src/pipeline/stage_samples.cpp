@@ -58,6 +58,8 @@ Json work(Run& run) {
       text += decoder.push(id);
       return true;
     });
+    run.count(generation_work(*model, engine.cache().format(), generation.prompt_tokens,
+                              std::ssize(generation.ids)));
     run.meter->add_tokens(generation.prompt_tokens + static_cast<int64_t>(generation.ids.size()));
     list.push_back({{"prompt", prompt}, {"text", text + decoder.finish()}});
     run.progress("samples", static_cast<double>(list.size()) / static_cast<double>(prompts.size()));

@@ -3,6 +3,9 @@
 
 #include "core/error.h"
 #include "data/source.h"
+#include "io/gguf_model.h"
+#include "io/gguf_tokenizer.h"
+#include "io/model_files.h"
 #include "pipeline/stages.h"
 #include "text/bpe_trainer.h"
 
@@ -43,7 +46,21 @@ Tokenizer train(Run& run) {
   return trainer.train();
 }
 
+// A model without a tokenizer may be given one, but its ids mean what its own tokenizer says.
+void check_given(Run& run) {
+  const Recipe& recipe = run.recipe;
+  if (recipe.init.empty() || recipe.tokenizer.path.empty()) return;
+  const fs::path model = find_model(recipe.init);
+  if (!is_gguf(model) && !fs::exists(model / "tokenizer.json")) return;
+  if (load_tokenizer(model).fingerprint() != run.tokenizer().fingerprint()) {
+    fail_usage(
+        "init '{}' has a tokenizer of its own, other than tokenizer.path '{}': leave tokenizer.path out",
+        recipe.init, recipe.tokenizer.path);
+  }
+}
+
 Json work(Run& run) {
+  check_given(run);
   if (is_trained(run)) train(run).save(run.tokenizer_path());
   const Tokenizer& tokenizer = run.tokenizer();
   if (!tokenizer.bos_id() && !tokenizer.eos_id()) {

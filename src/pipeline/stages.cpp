@@ -50,8 +50,8 @@ DataOptions Run::data_options() const {
 }
 
 fs::path Run::tokenizer_path() const {
-  if (!recipe.init.empty()) return find_model(recipe.init);
-  return recipe.tokenizer.path.empty() ? shared.path() / "tokenizer" : fs::path(recipe.tokenizer.path);
+  if (!recipe.tokenizer.path.empty()) return recipe.tokenizer.path;
+  return recipe.init.empty() ? shared.path() / "tokenizer" : find_model(recipe.init);
 }
 
 const Tokenizer& Run::tokenizer() {
@@ -90,6 +90,12 @@ Json Run::result(std::string_view stage_name) const {
     if (found != nullptr && found->done) return found->result;
   }
   return Json::object();
+}
+
+void Run::count(const Work& work) const {
+  if (meter == nullptr) return;
+  meter->add_flops(work.flops);
+  meter->add_bytes(work.bytes);
 }
 
 void Run::progress(std::string_view name, double fraction, const StepRecord* step) const {

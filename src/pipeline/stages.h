@@ -9,6 +9,7 @@
 
 #include "data/prepare.h"
 #include "meter/meter.h"
+#include "models/model.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/run_directory.h"
 #include "text/tokenizer.h"
@@ -46,6 +47,8 @@ class Run {
   // Of a stage that is done, in either directory; an empty object otherwise.
   Json result(std::string_view stage_name) const;
 
+  // Adds to the bill of the working stage.
+  void count(const Work& work) const;
   void progress(std::string_view name, double fraction, const StepRecord* step = nullptr) const;
   // Throws Interrupted when the user asked to stop.
   void check_stop() const;

@@ -30,7 +30,7 @@ class Converter {
     return result;
   }
 
- private:
+  // `key` is empty for a value that stands alone.
   Json value(const toml::node& node, const std::string& key) {
     switch (node.type()) {
       case toml::node_type::table:
@@ -61,7 +61,10 @@ class Converter {
     CHECK(false, "a TOML node without a type");
     return {};
   }
+
+ private:
   [[noreturn]] void refuse(const toml::node& node, const std::string& key, const char* what) {
+    if (key.empty()) fail_usage("{}: the value is {}", where_, what);
     fail_usage("{}:{}: '{}' is {}", where_, node.source().begin.line, key, what);
   }
 
@@ -149,8 +152,7 @@ Json parse_toml_value(std::string_view text, std::string_view where) {
   std::map<std::string, int> lines;
   try {
     const toml::table table = toml::parse("v = " + std::string(text));
-    Json values = Converter(where, lines).table(table, "");
-    if (values.size() == 1) return values["v"];
+    if (table.size() == 1) return Converter(where, lines).value(*table.get("v"), "");
   } catch (const toml::parse_error&) {
   }
   fail_usage("{}: '{}' is not a value; expected a number, true, false, \"text\" or [a list]", where, text);

@@ -196,6 +196,11 @@ void StepPlan::step_done(int64_t step, const Spending& cost, const Spending& spe
   if (costs_.size() > kWindow) costs_.pop_front();
   const int64_t steps = affordable(step, spent);
   if (revisions_.empty()) {
+    // One slow step (a cold start, a busy machine) does not end a run: where another fits, that one decides.
+    if (steps == 0 && seen_ == 1 && share_of_budget(spent + cost) < 1) {
+      costs_.clear();
+      return;
+    }
     revise(step, steps, spent, "first measurement");
     return;
   }

@@ -34,6 +34,7 @@ void StepRecord::visit(FieldVisitor& v) {
   v.field("seconds", seconds, "of this step");
   v.field("tokens_per_second", tokens_per_second, "of this step");
   v.field("flops", flops, "of the model in this step");
+  v.field("bytes", bytes, "of weights, gradients and optimizer state moved in this step");
   v.field("mfu", mfu, "share of the machine's peak");
   v.field("progress", progress, "share of the budget");
   v.field("remaining", remaining, "steps, -1 while unknown");
@@ -97,7 +98,7 @@ Trainer::Trainer(const Context& ctx, Model& model, BatchSource& data, const Trai
       options_((check(options), options)),
       hooks_(std::move(hooks)),
       plan_(budget, options.tokens_per_step()),
-      spikes_(options.spike_threshold) {
+      spikes_(options.spike_threshold, std::log(static_cast<double>(model.shape().vocab_size))) {
   const ModelShape shape = model.shape();
   if (options.context > shape.max_positions) {
     fail_usage("train.context = {}: the model has positions for {} tokens", options.context,
@@ -119,6 +120,7 @@ Trainer::Trainer(const Context& ctx, Model& model, BatchSource& data, const Trai
   if (parameters_.empty()) fail("the model has nothing to train: all of its parameters are frozen");
   optimizer_ = find_optimizer(options.optimizer.name).create(ctx_, parameters_, options.optimizer);
   flops_per_token_ = training_flops_per_token(model, options.context, options.mtp_lambda > 0);
+  bytes_per_step_ = bytes_per_step();
   if (!hooks_.run.empty()) {
     store_ = std::make_unique<CheckpointStore>(hooks_.run, options.keep_last);
     prepare_snapshot();
@@ -149,6 +151,20 @@ void Trainer::check_batch(const TrainBatch& batch) const {
          *low < 0 ? *low : std::max(*high, target), vocab);
   }
   if (target < 0) fail("step {}: the batch has nothing to predict", step_ + 1);
+}
+
+// Forward and backward read the weights, for each micro-batch; gradients are written, from the second
+// micro-batch on read as well; their norm reads them, the update reads weights, gradients and state and
+// writes weights and state.
+double Trainer::bytes_per_step() {
+  double weights = 0, state = 0;
+  for (const Parameter& parameter : parameters_) weights += static_cast<double>(parameter.value.bytes());
+  optimizer_->visit_state(
+      [&](const std::string&, Tensor& value) { state += static_cast<double>(value.bytes()); });
+  const int64_t at_once = options_.rows_at_once();
+  const auto micro_batches = static_cast<double>((options_.batch + at_once - 1) / at_once);
+  const double reads = options_.recompute ? 3 : 2;
+  return weights * ((reads + 2) * micro_batches - 1 + 4) + 2 * state;
 }
 
 // Gradients of the whole step, micro-batch by micro-batch.
@@ -205,6 +221,7 @@ void Trainer::train_step() {
   record.seconds = cost.seconds;
   record.tokens_per_second = cost.seconds > 0 ? tokens / cost.seconds : 0;
   record.flops = flops_per_token_ * tokens;
+  record.bytes = bytes_per_step_;
   if (hooks_.peak_flops > 0 && cost.seconds > 0) record.mfu = record.flops / cost.seconds / hooks_.peak_flops;
   record.progress = plan_.progress(step_);
   record.remaining = plan_.remaining(step_);
@@ -265,7 +282,8 @@ void Trainer::on_trouble(const std::string& what) {
 
 bool Trainer::evaluation_due() {
   if (options_.eval_every > 0) return step_ % options_.eval_every == 0;
-  const auto reached = static_cast<int64_t>(plan_.progress(step_) * static_cast<double>(options_.evaluations));
+  const auto reached =
+      static_cast<int64_t>(plan_.progress(step_) * static_cast<double>(options_.evaluations));
   return std::exchange(evaluations_done_, reached) < reached;
 }
 
@@ -277,8 +295,9 @@ void Trainer::evaluate_now(bool full) {
   if (tokens > 0) evaluation_per_token_ = cost * (1.0 / static_cast<double>(tokens));
   if (!full) {
     const int64_t steps = step_ + std::max<int64_t>(plan_.remaining(step_), 0);
-    plan_.periodic("evaluation", cost,
-                   options_.eval_every > 0 ? options_.eval_every : std::max<int64_t>(1, steps / options_.evaluations));
+    plan_.periodic(
+        "evaluation", cost,
+        options_.eval_every > 0 ? options_.eval_every : std::max<int64_t>(1, steps / options_.evaluations));
   }
   if (full) bits_per_byte_ = bits;
   tell(TrainEvent::Kind::evaluation, fmt::format("{:.4f} bits per byte{}", bits, full ? "" : " on a sample"),

@@ -34,6 +34,7 @@ struct StepRecord {
   double seconds = 0;        // this step
   double tokens_per_second = 0;
   double flops = 0;  // of the model, this step
+  double bytes = 0;  // of weights, gradients and optimizer state that cross memory at least once, this step
   double mfu = 0;    // 0 when the peak is unknown
   double progress = 0;
   int64_t remaining = 0;     // steps; -1 while unknown
@@ -104,6 +105,7 @@ class Trainer {
   const std::string& resumed_extra() const { return resumed_extra_; }
 
  private:
+  double bytes_per_step();
   LossSums accumulate(const TrainBatch& batch);
   void train_step();
   void update(double gradient_norm, double lr);
@@ -137,13 +139,13 @@ class Trainer {
   std::unique_ptr<CheckpointStore> store_;
   Snapshot snapshot_;
   Aux aux_;
-  double flops_per_token_ = 0;
+  double flops_per_token_ = 0, bytes_per_step_ = 0;
   int64_t step_ = 0, tokens_ = 0, rollbacks_ = 0;
   double bits_per_byte_ = 0;
   Spending spent_before_;                           // by earlier processes
   Spending step_per_token_, evaluation_per_token_;  // what the latest ones cost
   int64_t saved_step_ = -1;
-  double saved_at_ = 0;  // seconds spent at the last checkpoint
+  double saved_at_ = 0;           // seconds spent at the last checkpoint
   int64_t evaluations_done_ = 0;  // of options.evaluations
   size_t told_revisions_ = 0;
   std::string resumed_extra_ = "null";

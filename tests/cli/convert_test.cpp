@@ -102,6 +102,7 @@ TEST_F(Convert, MistakesAreSaid) {
   expect_contains(error(1, {"convert", model(), out("no/such/folder/a.gguf")}), "no/such/folder");
   const std::string gguf = converted("a.gguf");
   expect_contains(error(2, {"convert", gguf, gguf, "--format", "f16"}), "over itself");
+  expect_contains(error(2, {"convert", model(), model()}), "over itself");  // the run directory around it
   expect_contains(error(2, {"convert", gguf, out("b.gguf")}), "--format");
   const std::string whole = read_file(gguf);
   for (const size_t size : {size_t{0}, size_t{3}, size_t{100}, whole.size() / 2, whole.size() - 1}) {

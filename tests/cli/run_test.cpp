@@ -125,6 +125,14 @@ TEST_F(RunVerb, TrainsEvaluatesAndReports) {
   EXPECT_TRUE(result["joules"]["measured"].is_boolean());
   EXPECT_GE(result["dollars"].get<double>(), 0);
   EXPECT_GE(result["co2_g"].get<double>(), 0);
+  const Json stages = parse_json(read_file(dir_ / "out/stages.json"), "stages")["stages"];
+  for (const char* name :
+       {"pretrain", "evaluate", "samples"}) {  // all that computes with the model is counted
+    const auto stage = std::ranges::find(stages, name, [](const Json& s) { return s["name"]; });
+    ASSERT_NE(stage, stages.end()) << name;
+    for (const char* key : {"flops", "bytes", "tokens"})
+      EXPECT_GT((*stage)["bill"][key].get<double>(), 0) << name << " " << key;
+  }
   for (const char* name : {"recipe.toml", "log.jsonl", "report.html", "model/config.json",
                            "model/model.safetensors", "model/tokenizer.json", "model/tokenizer_config.json",
                            "model/generation_config.json", "state/state.json", "corpus/questions.jsonl"}) {
@@ -232,6 +240,19 @@ TEST_F(RunVerb, OwnTextAndAGivenModelToStartFrom) {
   const Json further = json(with(own, {"--set", "init=out", "--set", "output=further"}));
   EXPECT_LT(further["val_bits_per_byte"].get<double>(), 8);
   EXPECT_EQ(read_file(dir_ / "out/model/tokenizer.json"), read_file(dir_ / "further/model/tokenizer.json"));
+  // Another tokenizer than the model's own is refused; the same one may be named.
+  json(with(own, {"--set", "init=out", "--set", "output=fourth", "--set", "tokenizer.path=further/model"}));
+  json({"--set", "output=synthetic"});
+  expect_contains(error(2, with(own, {"--set", "init=out", "--set", "output=fifth", "--set",
+                                      "tokenizer.path=synthetic/model"})),
+                  "tokenizer of its own");
+  const Finished other = run_program(
+      dir_,
+      with({"train", "r.toml", "--set", "init=out", "--set", "output=third", "--set", "model.hidden_size=64"},
+           own),
+      "", variables());
+  EXPECT_EQ(other.code, 0);
+  expect_contains(other.err, "model.hidden_size = 64 is not used: 32 of out counts");
 }
 
 TEST_F(RunVerb, NothingIsOverwrittenByAnotherRecipe) {

@@ -26,6 +26,41 @@ TEST(Counts, DeepseekV2) {
   EXPECT_NEAR(static_cast<double>(count_parameters(*big).total) / 1e9, 235.74, 0.005);
 }
 
+TEST(Work, CountsWeightsCacheAndProducts) {
+  // Two layers of Llama: attention 4 of 16 x 16 (k and v half as wide), feed-forward 3 of 16 x 32, norms, own
+  // head.
+  const Json config = {{"model_type", "llama"},    {"vocab_size", 64},
+                       {"hidden_size", 16},        {"intermediate_size", 32},
+                       {"num_hidden_layers", 2},   {"num_attention_heads", 4},
+                       {"num_key_value_heads", 2}, {"tie_word_embeddings", false}};
+  const auto llama = create_model(config);
+  const double weights = 2 * (2 * 256 + 2 * 128 + 3 * 512 + 2 * 16) + 16 + 64 * 16;
+  EXPECT_EQ(weight_bytes(*llama, 1), 4 * weights);
+  EXPECT_EQ(weight_bytes(*llama, 1000), 4 * weights);
+  const Work pass = forward_work(*llama, 8, 24, 3);
+  EXPECT_EQ(pass.flops, 24 * flops_per_token(*llama, 8).forward);
+  EXPECT_EQ(pass.bytes, 3 * 4 * weights);
+  EXPECT_EQ(forward_work(*llama, 8, 0, 0).flops, 0);
+  const Work reply = generation_work(*llama, formats::bf16, 10, 4);
+  const double kv = 2 * 2 * 8 * 2;  // layers, key and value, width, bytes
+  EXPECT_EQ(reply.bytes, 5 * 4 * weights + 10 * kv + 4 * (10 + 2 + 1) * kv);
+  EXPECT_GT(reply.flops, 14 * 2.0 * static_cast<double>(count_parameters(*llama).active));
+
+  // Of the experts one token meets its share, many tokens all of them.
+  const auto sparse = create_model(preset_config("nano"));
+  double all = 0, met = 0;
+  EachParameter each([&](const std::string&, Tensor& value, const ParameterInfo& info) {
+    if (info.mtp || info.role == Role::embedding) return;
+    all += static_cast<double>(value.bytes());
+    met += static_cast<double>(value.bytes()) * info.activity;
+  });
+  sparse->visit(each);
+  const auto table = static_cast<double>(sparse->head().bytes());  // tied: the embedding's, read as a head
+  EXPECT_NEAR(weight_bytes(*sparse, 1), met + table, 1);
+  EXPECT_NEAR(weight_bytes(*sparse, 1000), all + table, 1);
+  EXPECT_LT(met, all);
+}
+
 TEST(Presets, AllBuild) {
   for (const Preset& preset : all_presets()) {
     const auto model = create_model(preset_config(preset.name));
@@ -64,6 +99,13 @@ TEST(Config, ImpossibleDimensionsAreOneClearError) {
             "the rotated width of a head is 7; expected a positive even number");
   EXPECT_EQ(message("dense-nano", "num_key_value_heads", 3),
             "config of llama: num_key_value_heads = 3 does not divide num_attention_heads = 4");
+  EXPECT_EQ(message("nano", "num_hidden_layers", 100'000'000),
+            "config of deepseek_v3: num_hidden_layers = 100000000; expected at most 4096");
+  EXPECT_EQ(message("dense-nano", "hidden_size", UINT64_MAX),
+            "config of llama: hidden_size = 9223372036854775807; expected at most 262144");
+  EXPECT_EQ(
+      message("nano", "n_routed_experts", 100'000),
+      "config of deepseek_v3: n_routed_experts = 100000 in each of 4 layers; expected at most 131072 in all");
   EXPECT_EQ(message("nano", "model_type", "gptx"),
             "config.json: model_type 'gptx' is not supported; supported: deepseek_v3, deepseek_v2, llama, "
             "mistral, qwen2, qwen3, qwen2_moe, qwen3_moe, gpt2");

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <regex>
@@ -75,6 +76,16 @@ TEST(Report, ShowsEveryPartAndLoadsNothing) {
   EXPECT_LT(page.size(), 400000u);
   if (const char* out = std::getenv("FRUGAL_REPORT_OUT"))
     std::ofstream(fs::path(out) / "report.html") << page;
+}
+
+TEST(Report, CountsNearDuplicatesWhereTheyWereSought) {
+  ReportRun run = example_run("quickstart");
+  const auto data = std::ranges::find(run.stages, "data", &StageRecord::name);
+  data->result["near_duplicates"] = 0;
+  EXPECT_EQ(render_report(run).find("near duplicates"), std::string::npos);
+  run.recipe["data"]["near_duplicates"] = true;
+  EXPECT_NE(render_report(run).find("dropped: near duplicates</th><td>0</td>"), std::string::npos)
+      << render_report(run).substr(render_report(run).find("exact duplicates"), 300);
 }
 
 TEST(Report, TextFromOutsideIsNotMarkup) {

@@ -100,6 +100,19 @@ TEST(Budget, ATinyBudgetStillEnds) {
   EXPECT_LE(run({.minutes = 0.01}, [](int64_t) { return 0.5; }).steps, 2);
 }
 
+TEST(Budget, OneSlowStepDoesNotEndARun) {
+  StepPlan plan({.minutes = 1}, 1000);
+  plan.reserve("final evaluation", {80});  // a guess made from that step
+  plan.step_done(1, {10}, {10});
+  EXPECT_EQ(plan.remaining(1), -1);
+  plan.reserve("final evaluation", {4});
+  plan.step_done(2, {0.5}, {10.5});
+  EXPECT_EQ(plan.remaining(2), 91);
+  StepPlan small({.minutes = 0.1}, 1000);  // there is no room for another
+  small.step_done(1, {5}, {5});
+  EXPECT_TRUE(small.done(1));
+}
+
 TEST(Budget, ResumeFollowsTheLog) {
   StepPlan plan({.minutes = 1}, 1000);
   Spending spent;

@@ -66,6 +66,23 @@ TEST_F(TrainerTest, TheLossFallsWithEveryOptimizer) {
   }
 }
 
+TEST_F(TrainerTest, BytesOfAStepFollowFromItsPasses) {
+  auto model = tiny_model(ctx);
+  double weights = 0;
+  for (const Parameter& p : trainable_parameters(*model)) weights += static_cast<double>(p.value.bytes());
+  const auto bytes = [&](int64_t micro_batch, bool recompute) {
+    TrainOptions options = tiny_options();
+    options.micro_batch = micro_batch;
+    options.recompute = recompute;
+    return train(options, {.steps = 1}).records[0].bytes;
+  };
+  // Read twice, gradients written and read for their norm; AdamW reads weights, gradients and two moments and
+  // writes weights and moments.
+  EXPECT_EQ(bytes(0, false), (2 + 1 + 1 + 2 + 2 + 1 + 2) * weights);
+  EXPECT_EQ(bytes(2, false), (2 * (2 + 2) - 1 + 1 + 2 + 2 + 1 + 2) * weights);
+  EXPECT_EQ(bytes(0, true), bytes(0, false) + weights);
+}
+
 // Gradients of one step, for any way of splitting it.
 std::vector<float> step_gradients(int64_t micro_batch, bool recompute, bool mask, int threads, Aux& aux) {
   ThreadPool pool(threads);

@@ -43,7 +43,7 @@ std::string model_table(const Json& model) {
   return "<div><h3>Model</h3>" + to_html(table) + "</div>";
 }
 
-std::string data_table(const Json& data, const Json& tokenizer) {
+std::string data_table(const Json& data, const Json& tokenizer, bool near_duplicates) {
   HtmlTable table;
   row(table, "files", data, "files");
   row(table, "documents read", data, "documents_read");
@@ -52,7 +52,7 @@ std::string data_table(const Json& data, const Json& tokenizer) {
   };
   dropped("dropped: blank", "blank");
   row(table, "dropped: exact duplicates", data, "exact_duplicates");
-  dropped("dropped: near duplicates", "near_duplicates");
+  if (near_duplicates) row(table, "dropped: near duplicates", data, "near_duplicates");
   dropped("dropped: also in validation", "in_validation");
   dropped("repaired UTF-8", "repaired");
   row(table, "documents for training", data, "train_documents");
@@ -115,6 +115,7 @@ std::vector<std::string> bill_row(const std::string& name, const Bill& bill) {
           format_duration(bill.seconds),
           format_duration(bill.cpu_seconds),
           bill.flops > 0 ? format_quantity(bill.flops, "FLOP") : "",
+          bill.bytes > 0 ? format_quantity(bill.bytes, "B") : "",
           bill.tokens > 0 ? count_text(static_cast<double>(bill.tokens)) : "",
           format_quantity(static_cast<double>(bill.peak_memory_bytes), "B"),
           energy_text(bill.joules),
@@ -125,8 +126,10 @@ std::vector<std::string> bill_row(const std::string& name, const Bill& bill) {
 }  // namespace
 
 std::string model_and_data(const ReportRun& run) {
+  const Json table = run.recipe.value("data", Json::object());
+  const bool near_duplicates = table.contains("near_duplicates") && table["near_duplicates"] == true;
   return "<h2>Model and data</h2><div class=\"columns\">" + model_table(run.result("pretrain")) +
-         data_table(run.result("data"), run.result("tokenizer")) + "</div>\n";
+         data_table(run.result("data"), run.result("tokenizer"), near_duplicates) + "</div>\n";
 }
 
 std::string evaluation(const ReportRun& run) {
@@ -162,9 +165,9 @@ std::string samples(const ReportRun& run) {
 }
 
 std::string bill(const std::vector<StageRecord>& stages) {
-  HtmlTable table{
-      .head = {"stage", "time", "processor", "compute", "tokens", "peak memory", "energy", "cost", "CO2e"},
-      .total_row = true};
+  HtmlTable table{.head = {"stage", "time", "processor", "compute", "memory moved", "tokens", "peak memory",
+                           "energy", "cost", "CO2e"},
+                  .total_row = true};
   Bill total;
   for (const StageRecord& stage : stages) {
     total.add(stage.bill);
