@@ -46,8 +46,9 @@ MoeFfn::MoeFfn(const MoeConfig& c)
 }
 
 Tensor MoeFfn::forward(Context& ctx, const Tensor& x, const Batch& batch) {
-  const Tensor routed = ops::moe_ffn(ctx, x, router_, config_.has_bias ? bias_ : Tensor{},
-                                     {gate_, up_, down_, scale_}, batch.offsets, config_.router);
+  const Tensor routed =
+      ops::moe_ffn(ctx, x, router_, config_.has_bias ? bias_ : Tensor{},
+                   {.gate = gate_, .up = up_, .down = down_, .scale = scale_}, batch.offsets, config_.router);
   if (!shared_) return routed;
   Tensor shared = shared_->forward(ctx, x, batch);
   if (config_.gated_shared) shared = ops::sigmoid_gate(ctx, shared, shared_gate_.forward(ctx, x));

@@ -172,9 +172,10 @@ TEST_F(Ops, GroupedExpertsGradients) {
       inputs,
       [&](Context& c, const Inputs& in) {
         const std::span<const Tensor> all(in);
-        return Inputs{ops::moe_ffn(c, in[0], in[1], {},
-                                   {all.subspan(3, 6), all.subspan(9, 6), all.subspan(15, 6), in[2]}, offsets,
-                                   options)};
+        return Inputs{ops::moe_ffn(
+            c, in[0], in[1], {},
+            {.gate = all.subspan(3, 6), .up = all.subspan(9, 6), .down = all.subspan(15, 6), .scale = in[2]},
+            offsets, options)};
       },
       2e-3);
 }

@@ -193,7 +193,8 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
       combine(ctx, moe.routing, rows.f32(), moe.width, y.f32());
     }
   }
-  if (recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front())) {
+  if (recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front(),
+                experts.scale)) {
     y.require_gradient(false);
     ctx.tape->record(y, [moe = std::move(moe), x, router, g, u, y = y.gradient_handle()](const Context& c) {
       moe_backward(c, moe, x, router, g, u, y);
