@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares `frugal logits` with transformers in f32 on a model directory (ctest label: peer).
 
-    python tools/compare_transformers.py build/release/src/cli/frugal MODEL... [--ids ids.json | --length 64]
+    python tools/compare_transformers.py build/release/frugal MODEL... [--ids ids.json | --length 64]
 
 Prints one line per MODEL: the class that AutoModelForCausalLM chose, the largest difference over the standard
 deviation of the logits, and how often the most likely token agrees. Exits 1 when a difference exceeds --tolerance.

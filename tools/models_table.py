@@ -27,7 +27,7 @@ appears here once it is in its list: build, then run the script again.
 
 Every family is one file in `src/models`. "Positions" are those at which Frugal's exact logits agree with the reference's within 1e-4 of the
 logits' standard deviation, on the tiny models of `tests/golden`. "Trains": it learns a batch by heart (loss below 0.1) and loads again with every
-bit as saved. "Reopens in": who opens that trained model, with the same logits. "GGUF": `general.architecture` there, both read and written.
+bit as saved. "Reopens in": who opens that trained model, with the same logits at 120 positions (GPT-2: 64). "GGUF": `general.architecture` there, both read and written.
 """
 FORMATS = """## Number formats
 
@@ -81,7 +81,7 @@ def reopen(frugal: pathlib.Path, trained: pathlib.Path) -> dict[str, str]:
         print(f"{folder.name}: {name}, {length} positions, largest difference / deviation {difference:.1e}")
         if not difference <= TOLERANCE:
             sys.exit(f"{folder.name}: what Frugal trained gives other logits in {name}")
-        found[folder.name] = f"transformers, `{name}`" if name.endswith("LM") or name.endswith("Model") else f"`{name}`"
+        found[folder.name] = f"`{name}`" if pangu.knows(config) else f"transformers, `{name}`"
     return found
 
 
