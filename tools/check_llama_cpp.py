@@ -30,8 +30,10 @@ except ImportError as error:
 DIFFERENT_THERE = {"mistral_window": "sliding window", "qwen2_window": "sliding window",
                    "v2_grouped": "a group counts by its two best experts, V2's by the best"}
 NOT_IN_GGUF = {"v3_halves": "rope_interleave", "v3_yarn_ratio": "mscale"}
-# llama.cpp wants experts in every layer of a qwen2moe.
-REFUSED_THERE = {"qwen2_moe"}
+# llama.cpp wants experts in every layer of a qwen2moe, and biases in a pangu-embedded.
+REFUSED_THERE = {"qwen2_moe", "pangu_embedded_tied"}
+# What `convert` says of families that GGUF has no architecture for.
+NOT_WRITTEN = "cannot be written as GGUF yet"
 # It looks GELU up in a table of half precision.
 ROUGH_THERE = {"gpt2", "gpt2_untied"}
 PROMPTS = ["The capital of France is", "Once upon a time", "def main():\n    ", "2 + 2 ="]
@@ -82,7 +84,11 @@ def check_goldens(program, folder, work):
         if "logits" not in golden:
             continue
         out = work / f"{case.name}.gguf"
-        run(program, "convert", case, out, "--format", "f32", "--quiet")
+        done = subprocess.run([program, "convert", case, out, "--format", "f32", "--quiet"], capture_output=True, text=True)
+        if NOT_WRITTEN in done.stderr:
+            continue
+        if done.returncode != 0:
+            raise SystemExit(f"{case.name}: {done.stderr}")
         ids = golden["input_ids"].reshape(-1, golden["input_ids"].shape[-1])[0]
         wanted = golden["logits"].reshape(-1, golden["logits"].shape[-1])[:len(ids)]
         try:

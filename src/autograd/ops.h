@@ -113,9 +113,13 @@ struct RouterOptions {
   bool normalise = true;  // weights of the chosen experts sum to 1 before scaling
   float scale = 1;
   int layer = 0;  // where ctx.aux counts
+  // Every group gives its best top_k / groups experts (mixture of grouped experts, Tang et al. 2025, eq. 6);
+  // top_groups and group_score do not matter.
+  bool per_group = false;
 };
 struct Experts {
   std::span<const Tensor> gate, up, down;  // E each: (F, D), (F, D), (D, F)
+  Tensor scale = {};                       // (1, E), learnt, multiplies the routing weights; may be empty
 };
 // Routed experts with SwiGLU (DeepSeek-V3 report §2.1.2). `bias` (E, may be empty) takes part in the choice
 // only. Gate in f32; ties go to the lowest index; no token is dropped. x (R, D) -> (R, D). `offsets` delimit

@@ -1,5 +1,6 @@
-// Llama, Mistral and the Qwen families in GGUF. llama.cpp rotates adjacent pairs in its "llama" architecture,
-// so files hold the rows of q and k in that order; Qwen's are as Hugging Face has them.
+// Llama, Mistral, the Qwen families and openPangu Embedded in GGUF. llama.cpp rotates adjacent pairs in its
+// "llama" architecture, so files hold the rows of q and k in that order; the others' are as Hugging Face has
+// them.
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -254,6 +255,13 @@ Json qwen3_moe_config(const GgufFacts& facts) {
   return config;
 }
 
+Json pangu_embedded_config(const GgufFacts& facts) {
+  Json config = {{"model_type", "PanguEmbedded"}};
+  read_common(facts, config);
+  config["bias"] = facts.has("blk.0.attn_q.bias");
+  return config;
+}
+
 }  // namespace
 
 extern const GgufFamily kMistralGguf{"llama",        is_mistral,       llama_names,
@@ -265,5 +273,7 @@ extern const GgufFamily kQwen2MoeGguf{"qwen2moe",        nullptr, qwen_names, qw
                                       describe_qwen_moe, widths,  true};
 extern const GgufFamily kQwen3MoeGguf{"qwen3moe",       nullptr,           qwen_names,
                                       qwen3_moe_config, describe_qwen_moe, widths};
+extern const GgufFamily kPanguEmbeddedGguf{"pangu-embedded",      nullptr,        qwen_names,
+                                           pangu_embedded_config, describe_llama, widths};
 
 }  // namespace frugal

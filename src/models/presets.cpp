@@ -1,6 +1,6 @@
 // Ready-made shapes, as HF's config.json would give them: ours from nano up, their dense twins (same width
 // and depth, the baseline every saving is measured against), the two bench models, and the published DeepSeek
-// models.
+// and openPangu models.
 #include <array>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -81,6 +81,28 @@ constexpr std::array kPresets = {
       "q_lora_rank": 1536, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
       "max_position_embeddings": 163840, "rope_scaling": {"type": "yarn", "factor": 40, "beta_fast": 32,
       "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0, "original_max_position_embeddings": 4096}})"},
+    Preset{"pangu-embedded-1b", "openPangu Embedded 1B",
+           R"({"model_type": "PanguEmbedded", "vocab_size": 153376,
+      "hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 26, "num_attention_heads": 12,
+      "num_key_value_heads": 6, "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 4000000.0,
+      "bias": true, "tie_word_embeddings": true})"},
+    Preset{"pangu-embedded-7b", "openPangu Embedded 7B",
+           R"({"model_type": "PanguEmbedded", "vocab_size": 153376,
+      "hidden_size": 4096, "intermediate_size": 12800, "num_hidden_layers": 34, "num_attention_heads": 32,
+      "num_key_value_heads": 8, "max_position_embeddings": 32768, "rms_norm_eps": 1e-5, "rope_theta": 16000000.0,
+      "bias": true, "tie_word_embeddings": false})"},
+    Preset{"pangu-pro-moe-72b", "Pangu Pro MoE, 72 B", R"({"model_type": "PanguProMoE", "vocab_size": 153376,
+      "hidden_size": 5120, "moe_intermediate_size": 1344, "shared_expert_intermediate_size": 5376,
+      "num_hidden_layers": 48, "num_attention_heads": 40, "num_key_value_heads": 8, "num_experts": 64,
+      "num_experts_per_tok": 8, "max_position_embeddings": 131072, "rms_norm_eps": 1e-5,
+      "rope_theta": 16000000.0, "tie_word_embeddings": false})"},
+    Preset{"pangu-ultra-moe-718b", "openPangu-Ultra-MoE, 718 B", R"({"model_type": "pangu_ultra_moe",
+      "vocab_size": 153600, "hidden_size": 7680, "intermediate_size": 18432, "moe_intermediate_size": 2048,
+      "num_hidden_layers": 61, "num_nextn_predict_layers": 1, "num_attention_heads": 128, "n_shared_experts": 1,
+      "n_routed_experts": 256, "num_experts_per_tok": 8, "first_k_dense_replace": 3, "kv_lora_rank": 512,
+      "q_lora_rank": 1536, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
+      "routed_scaling_factor": 2.5, "norm_topk_prob": true, "sandwich_norm": true, "max_position_embeddings": 131072,
+      "rms_norm_eps": 1e-5, "rope_theta": 25600000.0, "tie_word_embeddings": false})"},
 };
 
 }  // namespace

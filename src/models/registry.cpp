@@ -8,11 +8,12 @@
 namespace frugal {
 
 extern const Architecture kDeepseekV2, kDeepseekV3, kGpt2, kLlama, kMistral, kQwen2, kQwen2Moe, kQwen3,
-    kQwen3Moe;
+    kQwen3Moe, kPanguEmbedded, kPanguProMoe, kPanguUltraMoe;
 
 std::span<const Architecture* const> all_architectures() {
-  static constexpr std::array list = {&kDeepseekV3, &kDeepseekV2, &kLlama,    &kMistral, &kQwen2,
-                                      &kQwen3,      &kQwen2Moe,   &kQwen3Moe, &kGpt2};
+  static constexpr std::array list = {&kDeepseekV3, &kDeepseekV2,    &kLlama,       &kMistral,
+                                      &kQwen2,      &kQwen3,         &kQwen2Moe,    &kQwen3Moe,
+                                      &kGpt2,       &kPanguEmbedded, &kPanguProMoe, &kPanguUltraMoe};
   return list;
 }
 

@@ -38,6 +38,7 @@ MoeFfn::MoeFfn(const MoeConfig& c)
     up_.push_back(Tensor::declare({c.inner, c.hidden}));
     down_.push_back(Tensor::declare({c.hidden, c.inner}));
   }
+  if (c.router_scale) scale_ = Tensor::declare({1, c.router.experts});
   if (c.shared_inner > 0) {
     shared_ = std::make_unique<DenseFfn>(c.hidden, c.shared_inner, ParameterInfo{Role::matrix, 1, c.mtp});
     if (c.gated_shared) shared_gate_ = Linear(c.hidden, 1, false, {Role::router, 1, c.mtp});
@@ -45,8 +46,9 @@ MoeFfn::MoeFfn(const MoeConfig& c)
 }
 
 Tensor MoeFfn::forward(Context& ctx, const Tensor& x, const Batch& batch) {
-  const Tensor routed = ops::moe_ffn(ctx, x, router_, config_.has_bias ? bias_ : Tensor{},
-                                     {gate_, up_, down_}, batch.offsets, config_.router);
+  const Tensor routed =
+      ops::moe_ffn(ctx, x, router_, config_.has_bias ? bias_ : Tensor{},
+                   {.gate = gate_, .up = up_, .down = down_, .scale = scale_}, batch.offsets, config_.router);
   if (!shared_) return routed;
   Tensor shared = shared_->forward(ctx, x, batch);
   if (config_.gated_shared) shared = ops::sigmoid_gate(ctx, shared, shared_gate_.forward(ctx, x));
@@ -58,6 +60,7 @@ void MoeFfn::visit(ParamVisitor& v, const std::string& name) {
   v.parameter(name + ".gate.weight", router_, {Role::router, 1, config_.mtp});
   if (config_.has_bias)
     v.parameter(name + ".gate.e_score_correction_bias", bias_, {Role::buffer, 1, config_.mtp});
+  if (config_.router_scale) v.parameter(name + ".router_scale", scale_, {Role::norm, 1, config_.mtp});
   const ParameterInfo info{Role::expert, static_cast<double>(r.top_k) / static_cast<double>(r.experts),
                            config_.mtp};
   for (size_t e = 0; e < gate_.size(); ++e) {

@@ -52,6 +52,7 @@ struct MoeConfig {
   bool gated_shared = false;  // the shared expert is scaled by a sigmoid of its own (Qwen2-MoE)
   const char* shared_name = ".shared_experts";
   bool mtp = false;
+  bool router_scale = false;  // a learnt factor of each expert's weight (Pangu Pro MoE)
 };
 
 class MoeFfn : public FfnModule {
@@ -63,7 +64,7 @@ class MoeFfn : public FfnModule {
 
  private:
   MoeConfig config_;
-  Tensor router_, bias_;
+  Tensor router_, bias_, scale_;
   std::vector<Tensor> gate_, up_, down_;
   std::unique_ptr<DenseFfn> shared_;
   Linear shared_gate_;

@@ -39,7 +39,7 @@ struct Parameter {
   ParameterInfo info;
 
   // Decoupled decay is for what multiplies activations: norms and biases are left alone.
-  bool decays() const { return value.shape().size() >= 2; }
+  bool decays() const { return value.shape().size() >= 2 && info.role != Role::norm; }
 };
 // Everything in the model that has a gradient, in the order of the visit. Error when one is not f32.
 std::vector<Parameter> trainable_parameters(Model& model);

@@ -156,6 +156,45 @@ INSTANTIATE_TEST_SUITE_P(
                     MoeCase{"groups", {.experts = 8, .top_k = 3, .groups = 4, .top_groups = 2}}),
     [](const auto& test) { return test.param.name; });
 
+// Mixture of grouped experts: two of each of two groups, with learnt factors, gradients of the factors
+// included.
+TEST_F(Ops, GroupedExpertsGradients) {
+  const ops::RouterOptions options{.experts = 6,
+                                   .top_k = 4,
+                                   .groups = 2,
+                                   .score = ops::RouterScore::softmax,
+                                   .normalise = false,
+                                   .per_group = true};
+  Inputs inputs = {random({5, 4}, 1), random({6, 4}, 2), random({1, 6}, 3)};
+  for (uint64_t i = 0; i < 18; ++i) inputs.push_back(random(i < 12 ? Shape{3, 4} : Shape{4, 3}, 10 + i));
+  const std::vector<int64_t> offsets = {0, 5};
+  expect_good(
+      inputs,
+      [&](Context& c, const Inputs& in) {
+        const std::span<const Tensor> all(in);
+        return Inputs{ops::moe_ffn(
+            c, in[0], in[1], {},
+            {.gate = all.subspan(3, 6), .up = all.subspan(9, 6), .down = all.subspan(15, 6), .scale = in[2]},
+            offsets, options)};
+      },
+      2e-3);
+}
+
+TEST_F(Ops, EveryGroupGivesItsBestExpert) {
+  Aux aux;
+  ctx.aux = &aux;
+  // The same input in every row: scores rise with the expert's number, but for a tie between 0 and 1.
+  const Tensor x = Tensor::from(ctx, {3, 1}, std::vector<float>{1, 1, 1});
+  const Tensor router = Tensor::from(ctx, {6, 1}, std::vector<float>{0.5f, 0.5f, 0.2f, 1, 2, 3});
+  Inputs matrices;
+  for (uint64_t i = 0; i < 6; ++i) matrices.push_back(random({1, 1}, i));
+  const std::vector<int64_t> offsets = {0, 3};
+  const ops::RouterOptions options{
+      .experts = 6, .top_k = 2, .groups = 2, .score = ops::RouterScore::softmax, .per_group = true};
+  ops::moe_ffn(ctx, x, router, {}, {matrices, matrices, matrices}, offsets, options);
+  EXPECT_EQ(aux.counts().at(0), (std::vector<int64_t>{3, 0, 0, 0, 0, 3}));
+}
+
 TEST_F(Ops, RoutingBreaksTiesByTheLowestIndexAndCountsOnce) {
   Aux aux;
   ctx.aux = &aux;

@@ -91,10 +91,13 @@ std::map<std::string, std::vector<float>> values_of(Model& model) {
   return out;
 }
 
-constexpr const char* kCases[] = {
-    "gpt2",           "gpt2_untied", "llama31_tied", "llama_bias",   "llama_gqa", "smollm", "mistral_window",
-    "mtp_d1",         "mtp_d2",      "qwen2",        "qwen2_window", "qwen2_moe", "qwen3",  "qwen3_moe",
-    "v2_greedy_yarn", "v2_grouped",  "v3_full",      "v3_tied",      "v3_yarn"};
+constexpr const char* kCases[] = {"gpt2",           "gpt2_untied",    "llama31_tied",
+                                  "llama_bias",     "llama_gqa",      "smollm",
+                                  "mistral_window", "mtp_d1",         "mtp_d2",
+                                  "qwen2",          "qwen2_window",   "qwen2_moe",
+                                  "qwen3",          "qwen3_moe",      "v2_greedy_yarn",
+                                  "v2_grouped",     "v3_full",        "v3_tied",
+                                  "v3_yarn",        "pangu_embedded", "pangu_embedded_tied"};
 
 TEST_F(GgufModels, EveryFamilyGivesTheSameLogits) {
   for (const std::string name : kCases) {
@@ -286,7 +289,7 @@ TEST_F(GgufModels, MetadataThatMakesNoSense) {
   EXPECT_CONTAINS(with("general.architecture", dropped), "general.architecture");
   EXPECT_CONTAINS(
       with("general.architecture", [](GgufMetadata& m) { m.add("general.architecture", "mamba"); }),
-      "'mamba' is not supported; supported: deepseek2, gpt2, llama, qwen2");
+      "'mamba' is not supported; supported: deepseek2, gpt2, llama, pangu-embedded, qwen2");
   EXPECT_CONTAINS(with("deepseek2.embedding_length", dropped), "metadata lacks embedding_length");
   for (const uint32_t absurd : {0u, 1000u, 4000000000u}) {
     for (const std::string key :

@@ -61,6 +61,40 @@ TEST(Work, CountsWeightsCacheAndProducts) {
   EXPECT_LT(met, all);
 }
 
+// What Huawei says of its models: 1 B and 7 B without the embedding (model cards), 72 B of which 16 B meet a
+// token (arXiv 2505.21411), 718 B of which 39 B do (2505.04519).
+TEST(Counts, Pangu) {
+  const auto billions = [](const char* preset) {
+    const auto model = create_model(preset_config(preset));
+    return count_parameters(*model);
+  };
+  const ParameterCounts one = billions("pangu-embedded-1b"), seven = billions("pangu-embedded-7b"),
+                        pro = billions("pangu-pro-moe-72b"), ultra = billions("pangu-ultra-moe-718b");
+  EXPECT_NEAR(static_cast<double>(one.total - one.embedding) / 1e9, 0.92, 0.005);
+  EXPECT_NEAR(static_cast<double>(seven.total - 2 * seven.embedding) / 1e9, 6.77, 0.005);
+  EXPECT_NEAR(static_cast<double>(pro.total) / 1e9, 71.99, 0.005);
+  EXPECT_NEAR(static_cast<double>(pro.active + pro.embedding) / 1e9, 16.50, 0.005);
+  EXPECT_NEAR(static_cast<double>(ultra.total) / 1e9, 718, 1);
+  EXPECT_NEAR(static_cast<double>(ultra.active + ultra.embedding) / 1e9, 39, 1);
+  EXPECT_EQ(kv_bytes_per_token(*create_model(preset_config("pangu-ultra-moe-718b")), formats::bf16), 70272);
+}
+
+// The first release of Ultra-MoE had other names for some keys; what is saved has the current ones.
+TEST(Config, PanguUltraMoeTakesTheOldNames) {
+  Json config = preset_config("pangu-ultra-moe-718b");
+  for (const auto& [now, old] : {std::pair{"kv_lora_rank", "attention_kv_lora_dim"},
+                                 {"qk_nope_head_dim", "attention_qk_dim"},
+                                 {"n_routed_experts", "num_routed_experts"},
+                                 {"num_nextn_predict_layers", "num_mtp_layers"}}) {
+    config[old] = config[now];
+    config.erase(now);
+  }
+  const Json saved = create_model(config)->config();
+  EXPECT_EQ(saved, create_model(preset_config("pangu-ultra-moe-718b"))->config());
+  EXPECT_FALSE(saved.contains("attention_qk_dim"));
+  EXPECT_EQ(saved["architectures"][0], "PanguUltraMoEForCausalLM");
+}
+
 TEST(Presets, AllBuild) {
   for (const Preset& preset : all_presets()) {
     const auto model = create_model(preset_config(preset.name));
@@ -108,7 +142,18 @@ TEST(Config, ImpossibleDimensionsAreOneClearError) {
       "config of deepseek_v3: n_routed_experts = 100000 in each of 4 layers; expected at most 131072 in all");
   EXPECT_EQ(message("nano", "model_type", "gptx"),
             "config.json: model_type 'gptx' is not supported; supported: deepseek_v3, deepseek_v2, llama, "
-            "mistral, qwen2, qwen3, qwen2_moe, qwen3_moe, gpt2");
+            "mistral, qwen2, qwen3, qwen2_moe, qwen3_moe, gpt2, PanguEmbedded, PanguProMoE, pangu_ultra_moe");
+  EXPECT_EQ(message("pangu-pro-moe-72b", "num_experts_per_tok", 7),
+            "config of PanguProMoE: num_experts_per_tok = 7 does not divide num_experts = 64");
+  EXPECT_EQ(
+      message("pangu-ultra-moe-718b", "num_dense_layers", 4),
+      "config of pangu_ultra_moe: num_dense_layers = 4 and first_k_dense_replace = 3 contradict each other; "
+      "leave one out");
+  EXPECT_EQ(
+      message("pangu-ultra-moe-718b", "rope_scaling", Json{{"type", "yarn"}, {"factor", 4}}),
+      "config of pangu_ultra_moe: scaled rotary frequencies are not supported; expected rope_scaling = null");
+  EXPECT_EQ(message("pangu-ultra-moe-718b", "attention_bias", true),
+            "config of pangu_ultra_moe: attention_bias = true is not supported; expected false");
   EXPECT_NE(message("nano", "rope_scaling", Json{{"type", "ntk"}}).find("unknown rope_type 'ntk'"),
             std::string::npos);
 }

@@ -102,3 +102,44 @@ MTP_CASES = {
     "mtp_d2": (MTP | dict(num_nextn_predict_layers=2, num_hidden_layers=1, first_k_dense_replace=1), 20,
                "two MTP modules in a chain"),
 }
+
+# openPangu, by the references of pangu.py. Sequences of 104 tokens: past a hundred positions.
+PANGU = dict(
+    hidden_act="silu", hidden_size=32, initializer_range=0.02, max_position_embeddings=128, num_attention_heads=4,
+    num_key_value_heads=2, num_hidden_layers=2, rms_norm_eps=1e-5, vocab_size=50, bos_token_id=0, eos_token_id=1,
+    use_cache=True, torch_dtype="float32", tie_word_embeddings=False)
+EMBEDDED = PANGU | dict(architectures=["PanguEmbeddedForCausalLM"], model_type="PanguEmbedded", intermediate_size=40,
+                        rope_theta=16000000.0, bias=True)
+PRO = PANGU | dict(
+    architectures=["PanguProMoEForCausalLM"], model_type="PanguProMoE", moe_intermediate_size=6, num_experts=12,
+    num_experts_per_tok=3, shared_expert_intermediate_size=20, rope_theta=16000000.0)
+ULTRA = without(PANGU, "num_key_value_heads") | dict(
+    architectures=["PanguUltraMoEForCausalLM"], model_type="pangu_ultra_moe", num_attention_heads=2, intermediate_size=24,
+    moe_intermediate_size=6, n_routed_experts=8, n_shared_experts=1, num_experts_per_tok=3, first_k_dense_replace=1,
+    routed_scaling_factor=2.5, norm_topk_prob=True, kv_lora_rank=12, q_lora_rank=16, qk_nope_head_dim=12,
+    qk_rope_head_dim=8, v_head_dim=14, rope_theta=25600000.0, sandwich_norm=True, attention_bias=False,
+    num_nextn_predict_layers=0)
+PANGU_CASES = {
+    "pangu_embedded": (EMBEDDED, 104, "biases on q, k, v and o; theta 16e6; untied"),
+    "pangu_embedded_tied": (EMBEDDED | dict(bias=False, tie_word_embeddings=True, head_dim=12, rope_theta=500.0,
+                                            num_key_value_heads=1), 104,
+                            "no biases, head_dim that is not hidden / heads, tied"),
+    "pangu_pro_moe": (PRO | dict(num_hidden_layers=3), 104,
+                      "one expert of each of 3 groups by a softmax over all, learnt factors per expert, a shared expert"),
+    "pangu_pro_moe_tied": (PRO | dict(num_experts=10, num_experts_per_tok=2, shared_expert_intermediate_size=0,
+                                      tie_word_embeddings=True, num_key_value_heads=4, rope_theta=500.0), 104,
+                           "2 groups of 5, no shared expert, tied"),
+    "pangu_ultra_moe": (ULTRA | dict(num_hidden_layers=3), 104,
+                        "q LoRA, sandwich norms, sigmoid gate without bias or groups, renormalised, scale 2.5, a dense layer"),
+    "pangu_ultra_plain": (
+        without(ULTRA, "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim",
+                "n_routed_experts", "n_shared_experts", "first_k_dense_replace", "num_nextn_predict_layers") | dict(
+            attention_kv_lora_dim=10, attention_q_lora_dim=None, attention_qk_dim=10, attention_qk_rope_dim=6,
+            attention_v_dim=12, num_routed_experts=6, num_shared_experts=2, num_dense_layers=0, num_mtp_layers=0,
+            sandwich_norm=False, norm_topk_prob=False, routed_scaling_factor=1.5, tie_word_embeddings=True,
+            rope_theta=500.0), 104,
+        "the first release's keys; no q LoRA, no sandwich norms, not renormalised, 2 shared experts, tied"),
+}
+PANGU_MTP_CASES = {
+    "pangu_mtp": (ULTRA | dict(num_nextn_predict_layers=1), 32, "an MTP module with sandwich norms"),
+}

@@ -1,4 +1,5 @@
-"""Tiny transformers models with large random weights, their names on disk, and how safe their routing is from ties."""
+"""Tiny models of transformers (and of pangu.py) with large random weights, their names on disk, and how safe their routing is from ties."""
+import json
 import pathlib
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from . import pangu
 from .files import write_json, write_safetensors
 
 transformers.logging.set_verbosity_error()  # it reports MTP tensors as unexpected
@@ -17,6 +19,8 @@ STD = {"matrix": 0.2, "gate": 0.35, "norm": 0.2, "bias": 0.1}
 
 def load(folder: pathlib.Path):
     """The model in `folder` in f32, eager attention, one loop over the experts: the plain formulas."""
+    if pangu.knows(json.loads((folder / "config.json").read_text())):
+        return pangu.load(folder)
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager")
     return model.eval()
@@ -46,9 +50,17 @@ def gradients(model) -> dict[str, torch.Tensor]:
     return named_views(model, lambda p: p.grad if p.grad is not None else torch.zeros_like(p))
 
 
+def blank_model(folder: pathlib.Path):
+    """The model that config.json describes; its weights are whatever."""
+    config = json.loads((folder / "config.json").read_text())
+    if pangu.knows(config):
+        return pangu.blank(config)
+    return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+
+
 def random_value(rng: np.random.Generator, name: str, shape) -> np.ndarray:
     noise = rng.standard_normal(shape)
-    if name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
+    if name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight", "router_scale")):
         return 1 + STD["norm"] * noise
     if name.endswith("e_score_correction_bias"):  # negative: masking groups with 0 instead of -inf must show
         return STD["bias"] * noise - 0.7
@@ -65,7 +77,7 @@ def make_model(folder: pathlib.Path, config: dict, seed: int, extra_shapes=None,
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config)
-    blank = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
+    blank = blank_model(folder)
     shapes = {name: tuple(view.shape) for name, view in named_views(blank).items()}
     shapes |= {name: tuple(b.shape) for name, b in blank.named_buffers() if name.endswith("e_score_correction_bias")}
     shapes |= extra_shapes(blank) if extra_shapes else {}
@@ -123,6 +135,9 @@ def margin(calls, unbiased: bool = False) -> float:
     """How far the tightest routing decision is from flipping (scores), over groups and experts of all gates."""
     worst = float("inf")
     for gate, logits, _ in calls:
+        if hasattr(gate, "margin"):
+            worst = min(worst, gate.margin(logits))
+            continue
         scores = scores_of(gate, logits.detach())
         if unbiased:
             worst = min(worst, gap(scores, gate.top_k))

@@ -51,6 +51,8 @@ def make_modules(model, weights: dict[str, torch.Tensor]) -> list[MtpModule]:
         for name, view in module.named_views(model.config.num_hidden_layers + depth, lambda p: p.data).items():
             view.copy_(weights[name])
         for gate in (m for n, m in module.named_modules() if n.endswith("mlp.gate")):
+            if not hasattr(gate, "e_score_correction_bias"):
+                continue
             layer = model.config.num_hidden_layers + depth
             gate.e_score_correction_bias.copy_(weights[f"model.layers.{layer}.mlp.gate.e_score_correction_bias"])
         module.block.self_attn.config._attn_implementation = "eager"
@@ -65,7 +67,8 @@ def extra_shapes(model) -> dict[str, tuple]:
         layer = config.num_hidden_layers + depth
         module = MtpModule(model)
         shapes |= {n: tuple(v.shape) for n, v in module.named_views(layer, lambda p: p.data).items()}
-        shapes[f"model.layers.{layer}.mlp.gate.e_score_correction_bias"] = (config.n_routed_experts,)
+        if any(n.endswith("e_score_correction_bias") for n, _ in module.named_buffers()):
+            shapes[f"model.layers.{layer}.mlp.gate.e_score_correction_bias"] = (config.n_routed_experts,)
     return shapes
 
 

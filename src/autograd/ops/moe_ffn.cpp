@@ -16,6 +16,7 @@ namespace {
 
 struct Moe {
   std::vector<Tensor> gate, up, down;
+  Tensor scale;  // (1, E) or empty
   Routing routing;
   int64_t width = 0, inner = 0;  // D, F
 
@@ -142,6 +143,10 @@ void moe_backward(const Context& ctx, const Moe& moe, const Tensor& x, const Ten
     const auto problem = weight_gradient_problem(dlogits.f32(), x.f32(), x.rows(), router, dw);
     if (!ctx.dry_run()) kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, kernels::Precision::f32);
   }
+  if (moe.scale && moe.scale.needs_gradient()) {
+    float* dscale = moe.scale.gradient_sum(ctx);
+    if (!ctx.dry_run()) expert_scale_backward(moe.routing, dweights, dscale);
+  }
   if (x.needs_gradient()) {
     const auto dx = x.gradient_target(ctx);
     if (ctx.dry_run()) return;
@@ -158,15 +163,19 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
                const Experts& experts, std::span<const int64_t> offsets, const RouterOptions& options) {
   CHECK(static_cast<int64_t>(experts.gate.size()) == options.experts && router.dim(0) == options.experts);
   const auto list = [](std::span<const Tensor> s) { return std::vector<Tensor>(s.begin(), s.end()); };
-  Moe moe{list(experts.gate), list(experts.up),           list(experts.down), {},
-          x.cols(),           experts.gate.front().dim(0)};
+  Moe moe{.gate = list(experts.gate),
+          .up = list(experts.up),
+          .down = list(experts.down),
+          .scale = experts.scale,
+          .width = x.cols(),
+          .inner = experts.gate.front().dim(0)};
   Tensor scores = Tensor::empty(ctx, {x.rows(), options.experts});
   if (!ctx.dry_run()) {
     const WeightView view = view_weight(router);
     const auto problem = forward_problem(x.f32(), x.rows(), router, view, scores.f32());
     kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, kernels::Precision::f32);
   }
-  moe.routing = route(ctx, scores, bias, offsets, options);
+  moe.routing = route(ctx, scores, bias, experts.scale, offsets, options);
   if (ctx.aux != nullptr) ctx.aux->add_counts(options.layer, moe.routing.counts);
 
   const int64_t slots = moe.slots();
@@ -184,7 +193,8 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
       combine(ctx, moe.routing, rows.f32(), moe.width, y.f32());
     }
   }
-  if (recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front())) {
+  if (recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front(),
+                experts.scale)) {
     y.require_gradient(false);
     ctx.tape->record(y, [moe = std::move(moe), x, router, g, u, y = y.gradient_handle()](const Context& c) {
       moe_backward(c, moe, x, router, g, u, y);

@@ -56,11 +56,19 @@ struct Selector {  // per worker scratch
     if (bias != nullptr) {
       for (int64_t e = 0; e < o.experts; ++e) biased[static_cast<size_t>(e)] += bias[e];
     }
+    if (o.per_group) return choose_per_group(o, chosen);
     if (o.groups > 1) keep_best_groups(o);
     top_k(biased.data(), o.experts, o.top_k, chosen, indices);
   }
 
  private:
+  void choose_per_group(const RouterOptions& o, int32_t* chosen) {
+    const int64_t size = o.experts / o.groups, each = o.top_k / o.groups;
+    for (int64_t g = 0; g < o.groups; ++g, chosen += each) {
+      top_k(biased.data() + g * size, size, each, chosen, indices);
+      for (int64_t j = 0; j < each; ++j) chosen[j] += static_cast<int32_t>(g * size);
+    }
+  }
   void keep_best_groups(const RouterOptions& o) {
     const int64_t size = o.experts / o.groups;
     groups.resize(static_cast<size_t>(o.groups));
@@ -81,6 +89,11 @@ void weigh_row(const float* scores, const int32_t* chosen, const RouterOptions& 
   for (int64_t j = 0; j < o.top_k; ++j) sum += scores[chosen[j]];
   const float factor = o.normalise ? o.scale / sum : o.scale;
   for (int64_t j = 0; j < o.top_k; ++j) weights[j] = scores[chosen[j]] * factor;
+}
+
+// By how much the routing weight of expert e is multiplied.
+float scale_of(const Routing& r, int32_t e) {
+  return r.expert_scale.empty() ? 1.0f : r.expert_scale[static_cast<size_t>(e)];
 }
 
 // Counting sort by expert, tokens in order within one.
@@ -113,7 +126,11 @@ double balance_sequence(Routing& r, int64_t begin, int64_t end, double weight, f
     double sum = 0;
     for (int64_t e = 0; e < o.experts; ++e) sum += s[e];
     for (int64_t e = 0; e < o.experts; ++e) p[static_cast<size_t>(e)] += s[e] / sum / tokens;
-    top_k(s, o.experts, o.top_k, best.data(), indices);  // of the unbiased scores
+    if (o.per_group) {
+      std::copy_n(r.chosen.begin() + t * o.top_k, o.top_k, best.begin());
+    } else {
+      top_k(s, o.experts, o.top_k, best.data(), indices);  // of the unbiased scores
+    }
     for (const int32_t e : best) f[static_cast<size_t>(e)] += 1;
   }
   double loss = 0;
@@ -160,10 +177,10 @@ void score_gradient(const Routing& r, int64_t token, std::span<const float> dwei
   float sum = 1e-20f, mixed = 0;
   for (int64_t j = 0; j < o.top_k; ++j) {
     sum += s[chosen[j]];
-    mixed += dweights[static_cast<size_t>(slot[j])] * s[chosen[j]];
+    mixed += dweights[static_cast<size_t>(slot[j])] * scale_of(r, chosen[j]) * s[chosen[j]];
   }
   for (int64_t j = 0; j < o.top_k; ++j) {
-    const float d = dweights[static_cast<size_t>(slot[j])];
+    const float d = dweights[static_cast<size_t>(slot[j])] * scale_of(r, chosen[j]);
     ds[chosen[j]] += o.normalise ? o.scale * (d - mixed / sum) / sum : o.scale * d;
   }
   if (balance == nullptr) return;
@@ -187,8 +204,8 @@ void score_to_logit_gradient(const RouterOptions& o, const float* s, float* ds) 
 
 }  // namespace
 
-Routing route(const Context& ctx, Tensor& logits, const Tensor& bias, std::span<const int64_t> offsets,
-              const RouterOptions& o) {
+Routing route(const Context& ctx, Tensor& logits, const Tensor& bias, const Tensor& expert_scale,
+              std::span<const int64_t> offsets, const RouterOptions& o) {
   Routing r;
   r.options = o;
   r.rows = logits.rows();
@@ -200,6 +217,7 @@ Routing route(const Context& ctx, Tensor& logits, const Tensor& bias, std::span<
     return r;
   }
   const float* bias_values = bias ? bias.f32() : nullptr;
+  if (expert_scale) r.expert_scale.assign(expert_scale.f32(), expert_scale.f32() + o.experts);
   float* scores = logits.f32();
   ctx.pool.parallel_for(r.rows, kGrain, [&](int64_t begin, int64_t end, int) {
     Selector selector;
@@ -208,7 +226,9 @@ Routing route(const Context& ctx, Tensor& logits, const Tensor& bias, std::span<
       score_row(row, o);
       int32_t* chosen = r.chosen.data() + t * o.top_k;
       selector.choose(row, bias_values, o, chosen);
-      weigh_row(row, chosen, o, r.token_weight.data() + t * o.top_k);
+      float* weights = r.token_weight.data() + t * o.top_k;
+      weigh_row(row, chosen, o, weights);
+      for (int64_t j = 0; j < o.top_k; ++j) weights[j] *= scale_of(r, chosen[j]);
     }
   });
   r.scores.assign(scores, scores + logits.size());
@@ -236,6 +256,19 @@ void routing_backward(const Context& ctx, const Routing& r, std::span<const floa
       score_to_logit_gradient(r.options, r.scores.data() + t * experts, ds);
     }
   });
+}
+
+void expert_scale_backward(const Routing& r, std::span<const float> dweights, float* dscale) {
+  const RouterOptions& o = r.options;
+  std::vector<float> weights(static_cast<size_t>(o.top_k));
+  for (int64_t t = 0; t < r.rows; ++t) {
+    const int32_t* chosen = r.chosen.data() + t * o.top_k;
+    weigh_row(r.scores.data() + t * o.experts, chosen, o, weights.data());
+    for (int64_t j = 0; j < o.top_k; ++j) {
+      const auto slot = static_cast<size_t>(r.slot[static_cast<size_t>(t * o.top_k + j)]);
+      dscale[chosen[j]] += dweights[slot] * weights[static_cast<size_t>(j)];
+    }
+  }
 }
 
 void gather(const Context& ctx, const Routing& r, const float* x, int64_t width, float* rows) {
