@@ -93,6 +93,16 @@ uint32_t to_lower(uint32_t code) {
   return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
 }
 
+void append_lower(std::string& out, uint32_t code) {
+  constexpr uint32_t kDottedCapitalI = 0x130, kDotAbove = 0x307;
+  if (code == kDottedCapitalI) {
+    out += 'i';
+    append_utf8(out, kDotAbove);
+  } else {
+    append_utf8(out, to_lower(code));
+  }
+}
+
 size_t invalid_utf8_prefix(std::string_view text) {
   size_t i = 0;
   const char* const end = text.data() + text.size();
@@ -112,21 +122,26 @@ size_t incomplete_utf8_tail(std::string_view text) {
   return 0;
 }
 
-std::string nfc(std::string_view text) {
-  // Below U+0300 nothing decomposes further or combines, and 0xCC is the first lead byte at or above it.
-  const auto below_marks = [](char c) { return static_cast<unsigned char>(c) < 0xCC; };
-  if (std::all_of(text.begin(), text.end(), below_marks)) return std::string(text);
+std::string normalize(std::string_view text, NormalForm form) {
+  const bool compatible = form == NormalForm::nfkc || form == NormalForm::nfkd;
+  const bool compose = form == NormalForm::nfc || form == NormalForm::nfkc;
+  // ASCII stays as it is; in NFC, so does all below U+0300, and 0xCC is the first lead byte at or above it.
+  const unsigned char first_lead = form == NormalForm::nfc ? 0xCC : 0x80;
+  const auto untouched = [&](char c) { return static_cast<unsigned char>(c) < first_lead; };
+  if (std::all_of(text.begin(), text.end(), untouched)) return std::string(text);
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0));
   std::vector<utf8proc_int32_t> codes;
   codes.reserve(text.size() + 8);
   const char* p = text.data();
   const char* const end = p + text.size();
   while (p < end) {
     const DecodedChar c = decode_utf8(p, end);
-    CHECK(c.code != kInvalidChar, "nfc needs valid UTF-8");
+    CHECK(c.code != kInvalidChar, "normal forms need valid UTF-8");
     utf8proc_int32_t parts[32];
     int boundary = 0;
-    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, 32,
-                                               UTF8PROC_DECOMPOSE, &boundary);
+    const auto count =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, 32, options, &boundary);
     CHECK(count >= 0 && count <= 32);
     codes.insert(codes.end(), parts, parts + count);
     p += c.bytes;
@@ -142,10 +157,12 @@ std::string nfc(std::string_view text) {
     }
     i = j + 1;
   }
-  const auto length =
-      utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
-                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  CHECK(length >= 0);
+  auto length = static_cast<utf8proc_ssize_t>(codes.size());
+  if (compose) {
+    length = utf8proc_normalize_utf32(codes.data(), length,
+                                      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+    CHECK(length >= 0);
+  }
   std::string out;
   out.reserve(text.size());
   for (utf8proc_ssize_t i = 0; i < length; ++i)
