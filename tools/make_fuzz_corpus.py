@@ -198,7 +198,7 @@ def sources():
     zstd = subprocess.run(["zstd", "-q", "-c"], input=lines, capture_output=True, check=True).stdout
     for kind, content in enumerate([prose, lines, gzip.compress(prose, mtime=0), gzip.compress(lines, mtime=0), zstd]):
         put("source", f"kind_{kind}", bytes([kind]) + content)
-    put("source", "bomb", bytes([3]) + gzip.compress(b" " * 4_000_000, mtime=0))
+    put("source", "bomb", bytes([3]) + gzip.compress(b" " * 400_000, mtime=0))
     put("source", "deep", bytes([1]) + b'{"text": ' + b"[" * 3000)
 
 

@@ -73,7 +73,7 @@ def configurations(size: int) -> dict:
     odd = special + [added(size, "<a b>", lstrip=True), added(size + 1, "<cd>", rstrip=True),
                      added(size + 2, "word", single_word=True), added(size + 3, "é!", normalized=True),
                      added(size + 4, "<a b>c", special=True, rstrip=True, lstrip=True),
-                     added(size + 7, "ab<cd", normalized=True)]
+                     added(size + 5, "ab<cd", normalized=True)]
     out = {
         "qwen2": {},
         "gpt2": {"pre_tokenizer": byte_level(regex=True)},

@@ -77,7 +77,7 @@ TEST_P(Fuzz, KeptInputsAndTheirChanges) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, Fuzz, testing::ValuesIn(all_targets().begin(), all_targets().end()),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& target) { return std::string(target.param.name); });
 
 TEST(FuzzTargets, EachHasItsFolderOfInputs) {
   std::set<std::string> folders, names;
