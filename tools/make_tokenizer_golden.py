@@ -3,7 +3,8 @@
 
 corpus.txt   a document a line, made here
 trained.json what HF's BpeTrainer learns from it (vocabulary and merges)
-cases.json   encodings of nasty strings under many configurations; a configuration is trained.json with parts replaced
+metaspace.json the same over characters with U+2581 for spaces and bytes for the rest, as Llama 2 and Mistral have it
+cases.json   encodings of nasty strings under many configurations; a configuration is one of the two with parts replaced
 
     pip install tokenizers==0.23.3 && tools/make_tokenizer_golden.py
 """
@@ -72,7 +73,7 @@ def configurations(size: int) -> dict:
     odd = special + [added(size, "<a b>", lstrip=True), added(size + 1, "<cd>", rstrip=True),
                      added(size + 2, "word", single_word=True), added(size + 3, "é!", normalized=True),
                      added(size + 4, "<a b>c", special=True, rstrip=True, lstrip=True),
-                     added(size + 7, "ab<cd", normalized=True)]
+                     added(size + 5, "ab<cd", normalized=True)]
     out = {
         "qwen2": {},
         "gpt2": {"pre_tokenizer": byte_level(regex=True)},
@@ -95,6 +96,70 @@ def configurations(size: int) -> dict:
             out[name] = {"pre_tokenizer": sequence(split(r"\s|e", behavior, invert), byte_level())}
         out[behavior + " string"] = {"pre_tokenizer": sequence(split("an", behavior, kind="String"), byte_level())}
     return out
+
+
+def normalizers(*parts):
+    return {"type": "Sequence", "normalizers": list(parts)}
+
+
+REPLACE_SPACE = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+PREPEND = {"type": "Prepend", "prepend": "▁"}
+
+
+def metaspace(scheme, cuts):
+    return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": cuts}
+
+
+def more_configurations() -> dict:
+    """Normalisers and pre-tokenizers beside those of the families."""
+    regex = {"type": "Replace", "pattern": {"Regex": r"\s+|k(?=a)"}, "content": "~"}
+    return {
+        "nfd": {"normalizer": {"type": "NFD"}}, "nfkc": {"normalizer": {"type": "NFKC"}}, "nfkd": {"normalizer": {"type": "NFKD"}},
+        "lower strip": {"normalizer": normalizers({"type": "Lowercase"}, {"type": "Strip", "strip_left": True, "strip_right": True})},
+        "prepend replace": {"normalizer": normalizers({"type": "Prepend", "prepend": "q"}, regex)},
+        "punctuation": {"pre_tokenizer": sequence({"type": "Punctuation", "behavior": "Isolated"}, byte_level())},
+        "whitespace": {"pre_tokenizer": sequence({"type": "Whitespace"}, byte_level())},
+        "whitespace split": {"pre_tokenizer": sequence({"type": "WhitespaceSplit"}, byte_level())},
+    }
+
+
+def metaspace_configurations() -> dict:
+    return {
+        "llama2": {},
+        "mistral": {"normalizer": None, "pre_tokenizer": metaspace("first", False)},
+        "metaspace words": {"normalizer": None, "pre_tokenizer": metaspace("always", True)},
+        "metaspace never": {"normalizer": None, "pre_tokenizer": sequence({"type": "Digits", "individual_digits": True},
+                                                                          metaspace("never", False))},
+        "replace split": {"normalizer": REPLACE_SPACE, "pre_tokenizer": split(" ", "MergedWithPrevious", kind="String")},
+        "unknown": {"model": {"byte_fallback": False, "fuse_unk": False}},
+        "unknown fused": {"model": {"byte_fallback": False, "fuse_unk": True, "ignore_merges": True}},
+    }
+
+
+def metaspace_base(lines) -> dict:
+    """Trained over characters; bytes and control tokens come first, as in SentencePiece models."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace("▁", "always", True)
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=[], min_frequency=2, show_progress=False)
+    tokenizer.train_from_iterator(lines, trainer)
+    learned = json.loads(tokenizer.to_str())["model"]
+    first = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    names = first + sorted(learned["vocab"], key=learned["vocab"].get)
+    bos = {"SpecialToken": {"id": "<s>", "type_id": 0}}
+    single = [bos, {"Sequence": {"id": "A", "type_id": 0}}]
+    back = [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]
+    return {
+        "version": "1.0", "truncation": None, "padding": None,
+        "added_tokens": [added(i, c, special=True) for i, c in enumerate(first[:3])]
+                        + [added(len(names), "<|end|>", special=True), added(len(names) + 1, "<cd>", rstrip=True)],
+        "normalizer": normalizers(PREPEND, REPLACE_SPACE), "pre_tokenizer": None,
+        "post_processor": {"type": "TemplateProcessing", "single": single, "pair": single + [{"Sequence": {"id": "B", "type_id": 1}}],
+                           "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+        "decoder": {"type": "Sequence", "decoders": back},
+        "model": learned | {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True,
+                            "vocab": {n: i for i, n in enumerate(names)}, "merges": [" ".join(m) for m in learned["merges"]]},
+    }
 
 
 def nasty() -> list[str]:
@@ -133,7 +198,11 @@ def main() -> None:
 
     texts = nasty()
     cases = {"texts": texts, "configurations": []}
-    for name, parts in configurations(len(base["model"]["vocab"])).items():
+    of_metaspace = metaspace_base(lines)
+    (OUT / "metaspace.json").write_text(json.dumps(of_metaspace, ensure_ascii=False, indent=0) + "\n")
+    every = [(n, "trained.json", base, p) for n, p in (configurations(len(base["model"]["vocab"])) | more_configurations()).items()]
+    every += [(n, "metaspace.json", of_metaspace, p) for n, p in metaspace_configurations().items()]
+    for name, base_name, base, parts in every:
         full = base | {k: v for k, v in parts.items() if k != "model"}
         full["model"] = base["model"] | parts.get("model", {})
         hf = Tokenizer.from_str(json.dumps(full))
@@ -144,7 +213,8 @@ def main() -> None:
         # kept small: null where nothing changed from the first configuration, or from data to control
         control = [c if c != d else None for c, d in zip(ids["control"], ids["data"])]
         data = [d if before is None or d != b else None for d, b in zip(ids["data"], before or texts)]
-        cases["configurations"].append({"name": name, "parts": parts, "data": data, "control": control})
+        case = {"name": name, "parts": parts, "data": data, "control": control}
+        cases["configurations"].append(case if base_name == "trained.json" else {"base": base_name} | case)
     (OUT / "cases.json").write_text(json.dumps(cases, ensure_ascii=True, indent=0) + "\n")
 
 

@@ -1,4 +1,4 @@
-// frugal tokenizer train | encode | decode.
+// frugal tokenizer train | encode | decode | render.
 #include <nlohmann/json.hpp>
 
 #include "cli/input.h"
@@ -7,17 +7,18 @@
 #include "core/error.h"
 #include "data/source.h"
 #include "text/bpe_trainer.h"
+#include "text/chat_template.h"
 
 namespace frugal::cli {
 namespace {
 
 struct TokenizerArguments {
   CommonOptions common;
-  std::string model, out, ids;
+  std::string model, out, ids, messages;
   std::optional<std::string> file, text;
   std::vector<std::string> files;
   BpeOptions bpe;
-  bool no_special = false;
+  bool no_special = false, as_data = false, documents = false, no_generation_prompt = false;
 };
 
 void train(const TokenizerArguments& a, const Environment& environment) {
@@ -47,12 +48,26 @@ std::string given_text(const TokenizerArguments& a) {
   return a.file && *a.file != "-" ? read_file(*a.file) : read_standard_input();
 }
 
-void encode(const TokenizerArguments& a, const Environment&) {
-  const Tokenizer tokenizer = open_tokenizer(a.model);
-  const auto ids = tokenizer.encode(given_text(a), {.add_special = !a.no_special, .parse_special = true});
-  if (a.common.json) return print_json({{"ids", ids}});
+void print_ids(const std::vector<int32_t>& ids) {
   for (size_t i = 0; i < ids.size(); ++i) print(fmt::format("{}{}", i ? " " : "", ids[i]));
   print("\n");
+}
+
+void encode(const TokenizerArguments& a, const Environment&) {
+  const Tokenizer tokenizer = open_tokenizer(a.model);
+  const EncodeOptions options{.add_special = !a.no_special, .parse_special = !a.as_data};
+  if (!a.documents) {
+    const auto ids = tokenizer.encode(given_text(a), options);
+    return a.common.json ? print_json({{"ids", ids}}) : print_ids(ids);
+  }
+  if (!a.file || *a.file == "-" || a.text) fail_usage("--documents wants --file FILE");
+  Json all = Json::array();
+  for_each_document(expand_pattern(*a.file, "--file"), {}, [&](const Document& document) {
+    const auto ids = tokenizer.encode(document.text, options);
+    a.common.json ? all.push_back(ids) : print_ids(ids);
+    return true;
+  });
+  if (a.common.json) print_json({{"ids", all}});
 }
 
 void decode(const TokenizerArguments& a, const Environment&) {
@@ -62,6 +77,28 @@ void decode(const TokenizerArguments& a, const Environment&) {
   const std::string text = tokenizer.decode(ids, {.skip_special = a.no_special});
   if (a.common.json) return print_json({{"text", text}});
   print(text);  // exactly these bytes: no newline is added
+}
+
+// A conversation as the model sees it.
+void render(const TokenizerArguments& a, const Environment&) {
+  const Tokenizer tokenizer = open_tokenizer(a.model);
+  if (tokenizer.chat_template().empty()) fail("{}: this model has no chat template", a.model);
+  Json given = parse_json(a.messages == "-" ? read_standard_input() : read_file(a.messages), a.messages);
+  if (given.is_array()) given = Json{{"messages", given}};
+  if (!given.is_object() || !given.contains("messages")) {
+    fail("{}: expected a list of messages, or an object with \"messages\"", a.messages);
+  }
+  const Json messages = given["messages"], tools = given.value("tools", Json());
+  given.erase("messages");
+  given.erase("tools");
+  const ChatTemplate chat(tokenizer.chat_template(), tokenizer.bos_token(), tokenizer.eos_token());
+  const RenderedChat rendered =
+      chat.render_json(messages, {.add_generation_prompt = !a.no_generation_prompt,
+                                  .tools_json = tools.is_null() ? "" : to_text(tools),
+                                  .variables_json = to_text(given)});
+  if (!a.common.json) return print(rendered.text);  // exactly these bytes
+  print_json({{"text", rendered.text},
+              {"ids", tokenizer.encode(rendered.text, {.parse_special = true, .data = rendered.data})}});
 }
 
 constexpr const char* kModelHelp = "A directory with tokenizer.json, the file itself, or a .gguf file";
@@ -88,6 +125,18 @@ void declare_tokenizer(Command& command, const Environment& environment) {
   to_ids.option("--file", a->file, "The text; standard input when neither this nor --text is given");
   to_ids.option("--text", a->text, "The text itself");
   to_ids.flag("--no-special", a->no_special, "Leave out BOS and EOS");
+  to_ids.flag("--as-data", a->as_data, "Special tokens written in the text are text, not control");
+  to_ids.flag("--documents", a->documents,
+              "FILE is .txt or .jsonl, also .gz and .zst: a list for each document");
+
+  Command to_prompt =
+      declare("render", "A conversation to the prompt that the model's chat template makes of it", render);
+  to_prompt.positional("MODEL", a->model, kModelHelp);
+  to_prompt.required_option(
+      "--messages", a->messages,
+      "JSON: a list of messages, or {\"messages\", \"tools\" and the template's variables}; "
+      "- reads standard input");
+  to_prompt.flag("--no-generation-prompt", a->no_generation_prompt, "Do not begin the assistant's turn");
 
   Command to_text = declare("decode", "Token ids to text", decode);
   to_text.positional("MODEL", a->model, kModelHelp);

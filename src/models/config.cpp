@@ -68,7 +68,9 @@ int token_id(const Json& config, const char* key) {
   if (it == config.end() || it->is_null()) return -1;
   const Json& value = it->is_array() && !it->empty() ? it->front() : *it;
   if (!value.is_number_integer()) fail_usage("config: {} should be a token id, found {}", key, to_text(*it));
-  return value.get<int>();
+  const auto id = value.get<int64_t>();
+  if (id < -1 || id > INT32_MAX) fail_usage("config: {} = {}, which is no token id", key, to_text(value));
+  return static_cast<int>(id);
 }
 
 Json completed_config(const Json& given, const Json& known, const char* hf_class, const char* model_type) {

@@ -1,9 +1,10 @@
-// Checks on config.json that all architectures share.
+// Reading config.json, and the checks on it that all architectures share.
 #pragma once
 
 #include <string>
 
 #include "core/error.h"
+#include "core/fields.h"
 #include "core/json.h"
 
 namespace frugal {
@@ -32,6 +33,14 @@ inline void require_equal(const char* model, const char* key, const std::string&
 // UsageError when a dimension, by its usual name, is beyond anything that exists: parameters are declared and
 // counted before memory is looked at, and neither may take forever or overflow.
 void require_plausible(const Json& config, const std::string& model);
+
+// The fields of config.json, plausible with those that it leaves to their defaults. Include
+// <nlohmann/json.hpp> to call it.
+template <Visitable T>
+void read_config(T& config, const Json& json) {
+  read_fields(config, json, "config.json", UnknownKeys::ignore);
+  require_plausible(write_fields(config), json.value("model_type", ""));
+}
 
 // A token id key that may be absent, null, a number or a list (then its first counts): -1 without one.
 int token_id(const Json& config, const char* key);

@@ -3,6 +3,7 @@
 // sums the best two of a group; V2 scores by softmax, has no bias and takes a group's best.
 #include <nlohmann/json.hpp>
 
+#include "models/config.h"
 #include "models/deepseek_like.h"
 #include "models/gguf_family.h"
 
@@ -10,7 +11,7 @@ namespace frugal {
 namespace {
 
 std::unique_ptr<Model> create(const Json& json, DeepseekConfig c, const char* hf_class, const char* name) {
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   check_deepseek_like(c, name);
   return build_deepseek_like(json, write_fields(c), c, {.model_type = name, .hf_class = hf_class});
 }

@@ -71,7 +71,7 @@ class Gpt2Attention : public AttentionModule {
 std::unique_ptr<Model> create(const Json& json) {
   constexpr const char* kName = "gpt2";
   Gpt2Config c;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   require_at_least(kName, "vocab_size", c.vocab_size, 1);
   require_at_least(kName, "n_positions", c.n_positions, 1);
   require_at_least(kName, "n_embd", c.n_embd, 1);

@@ -3,6 +3,7 @@
 // baseline of every saving.
 #include <nlohmann/json.hpp>
 
+#include "models/config.h"
 #include "models/gguf_family.h"
 #include "models/llama_like.h"
 
@@ -20,7 +21,7 @@ struct LlamaConfig : LlamaLikeConfig {
 
 std::unique_ptr<Model> create(const Json& json) {
   LlamaConfig c;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   check_llama_like(c, "llama");
   const auto ffn = [c](int64_t) -> std::unique_ptr<FfnModule> {
     return std::make_unique<DenseFfn>(c.hidden_size, c.intermediate_size, ParameterInfo{}, c.mlp_bias);

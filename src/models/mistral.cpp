@@ -1,6 +1,7 @@
 // Mistral 7B (Jiang et al. 2023): Llama with a sliding window in every layer when the config has one.
 #include <nlohmann/json.hpp>
 
+#include "models/config.h"
 #include "models/gguf_family.h"
 #include "models/llama_like.h"
 
@@ -19,7 +20,7 @@ std::unique_ptr<Model> create(const Json& json) {
   MistralConfig c;
   c.num_key_value_heads = 8;
   c.windows.sliding_window = 4096;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   check_llama_like(c, "mistral");
   const auto ffn = [c](int64_t) -> std::unique_ptr<FfnModule> {
     return std::make_unique<DenseFfn>(c.hidden_size, c.intermediate_size);

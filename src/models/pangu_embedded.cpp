@@ -2,6 +2,7 @@
 // projections of attention.
 #include <nlohmann/json.hpp>
 
+#include "models/config.h"
 #include "models/gguf_family.h"
 #include "models/llama_like.h"
 
@@ -25,7 +26,7 @@ std::unique_ptr<Model> create(const Json& json) {
   c.max_position_embeddings = 32768;
   c.rms_norm_eps = 1e-5;
   c.rope_theta = 16e6;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   check_llama_like(c, "PanguEmbedded");
   const auto ffn = [c](int64_t) -> std::unique_ptr<FfnModule> {
     return std::make_unique<DenseFfn>(c.hidden_size, c.intermediate_size);

@@ -3,6 +3,7 @@
 // factor per expert multiplies its score. Weights are not renormalised. Attention has biases.
 #include <nlohmann/json.hpp>
 
+#include "models/config.h"
 #include "models/llama_like.h"
 
 namespace frugal {
@@ -57,7 +58,7 @@ std::unique_ptr<Model> create(const Json& json) {
   c.max_position_embeddings = 131072;
   c.rms_norm_eps = 1e-5;
   c.rope_theta = 16e6;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   check(c);
   const auto ffn = [c](int64_t layer) -> std::unique_ptr<FfnModule> {
     return std::make_unique<MoeFfn>(moe(c, layer));

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "models/config.h"
 #include "models/gguf_family.h"
 
 namespace frugal {
@@ -66,8 +67,10 @@ struct Qwen2MoeConfig : QwenMoeConfig {
 };
 
 struct Qwen3MoeConfig : QwenMoeConfig {
+  std::optional<int64_t> num_local_experts;
   void visit(FieldVisitor& v) {
     QwenMoeConfig::visit(v);
+    v.field("num_local_experts", num_local_experts, "the name that newer transformers write for num_experts");
     v.field("attention_bias", attention_bias, "biases in attention");
   }
 };
@@ -82,7 +85,7 @@ std::function<int64_t(int64_t)> windows(const QwenConfig& c) {
 
 std::unique_ptr<Model> create_qwen2(const Json& json) {
   QwenConfig c;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   check_llama_like(c, "qwen2");
   return build_llama_like(json, write_fields(c), c,
                           {.model_type = "qwen2",
@@ -95,7 +98,7 @@ std::unique_ptr<Model> create_qwen2(const Json& json) {
 std::unique_ptr<Model> create_qwen3(const Json& json) {
   Qwen3Config c;
   c.head_dim = 128;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   check_llama_like(c, "qwen3");
   return build_llama_like(json, write_fields(c), c,
                           {.model_type = "qwen3",
@@ -112,7 +115,7 @@ std::unique_ptr<Model> create_qwen2_moe(const Json& json) {
   c.num_experts = 60;
   c.num_experts_per_tok = 4;
   c.moe_intermediate_size = 1408;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   check_qwen_moe(c, "qwen2_moe");
   require_at_least("qwen2_moe", "shared_expert_intermediate_size", c.shared_expert_intermediate_size, 1);
   const auto ffn = [c](int64_t layer) -> std::unique_ptr<FfnModule> {
@@ -136,7 +139,9 @@ std::unique_ptr<Model> create_qwen3_moe(const Json& json) {
   c.num_experts = 128;
   c.num_experts_per_tok = 8;
   c.moe_intermediate_size = 768;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
+  c.num_experts = c.num_local_experts.value_or(c.num_experts);
+  c.num_local_experts.reset();
   check_qwen_moe(c, "qwen3_moe");
   const auto ffn = [c](int64_t layer) -> std::unique_ptr<FfnModule> {
     if (!c.sparse(layer)) return dense(c);

@@ -94,8 +94,9 @@ void RopeScaling::visit(FieldVisitor& v) {
 
 RopeFrequencies rope_frequencies(int64_t dim, double theta, const std::optional<RopeScaling>& scaling,
                                  int64_t max_positions) {
-  if (dim <= 0 || dim % 2 != 0)
-    fail_usage("the rotated width of a head is {}; expected a positive even number", dim);
+  constexpr int64_t kWidest = 1 << 16;
+  if (dim <= 0 || dim % 2 != 0 || dim > kWidest)
+    fail_usage("the rotated width of a head is {}; expected an even number from 2 to {}", dim, kWidest);
   if (!(theta > 1)) fail_usage("rope_theta = {}; expected a number above 1", theta);
   RopeFrequencies out;
   for (int64_t i = 0; i < dim / 2; ++i) {

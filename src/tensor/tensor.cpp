@@ -21,7 +21,17 @@ std::string to_string(const Shape& shape) {
 }
 
 Tensor Tensor::declare(Shape shape, const Format& format) {
-  for (const int64_t d : shape) CHECK(d >= 0, "shape {}", to_string(shape));
+  // Shapes come from configs and files: their products must not overflow, nor the sum of all a model has.
+  constexpr int64_t kMostValues = int64_t{1} << 40;
+  int64_t values = 1;
+  for (const int64_t d : shape) {
+    CHECK(d >= 0, "shape {}", to_string(shape));
+    if (d > 0 && values > kMostValues / d) {
+      fail("a tensor of shape {} has more than the {} values that are supported", to_string(shape),
+           kMostValues);
+    }
+    values *= std::max<int64_t>(d, 1);
+  }
   CHECK(!shape.empty() && shape.back() % format.block == 0, "shape {} in blocks of {}", to_string(shape),
         format.block);
   Tensor t;

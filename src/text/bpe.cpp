@@ -9,6 +9,7 @@
 #include <queue>
 
 #include "core/error.h"
+#include "text/unicode.h"
 
 namespace frugal {
 namespace {
@@ -91,8 +92,9 @@ class BpeModel::Cache {
 };
 
 BpeModel::BpeModel(const std::vector<std::string_view>& tokens, const std::vector<BpeMerge>& merges,
-                   bool ignore_merges, int32_t unknown)
-    : ignore_merges_(ignore_merges), unknown_(unknown), cache_(std::make_unique<Cache>()) {
+                   BpeRules options)
+    : options_(std::move(options)), cache_(std::make_unique<Cache>()) {
+  CHECK(options_.byte_ids.empty() || options_.byte_ids.size() == 256);
   ids_.reserve(tokens.size());
   std::fill(std::begin(byte_ids_), std::end(byte_ids_), -1);
   for (size_t id = 0; id < tokens.size(); ++id) {
@@ -139,14 +141,18 @@ void BpeModel::encode(std::string_view word, std::vector<int32_t>& out) const {
 }
 
 void BpeModel::encode_uncached(std::string_view word, std::vector<int32_t>& out) const {
-  if (ignore_merges_) {
+  if (options_.ignore_merges) {
     if (const int32_t id = find(word); id >= 0) {
       out.push_back(id);
       return;
     }
   }
   const size_t from = out.size();
-  symbols_of(word, out);
+  if (options_.characters) {
+    characters_of(word, out);
+  } else {
+    symbols_of(word, out);
+  }
   if (out.size() - from <= kShortWord)
     merge_short(out, from);
   else
@@ -156,12 +162,36 @@ void BpeModel::encode_uncached(std::string_view word, std::vector<int32_t>& out)
 void BpeModel::symbols_of(std::string_view word, std::vector<int32_t>& out) const {
   for (const char c : word) {
     int32_t id = byte_ids_[static_cast<unsigned char>(c)];
-    if (id < 0) id = unknown_;
+    if (id < 0) id = options_.unknown;
     if (id < 0) {
       fail("the tokenizer has no token for byte 0x{:02X} and no unknown token",
            static_cast<unsigned char>(c));
     }
     out.push_back(id);
+  }
+}
+
+void BpeModel::characters_of(std::string_view word, std::vector<int32_t>& out) const {
+  bool after_unknown = false;
+  for (size_t at = 0; at < word.size();) {
+    const size_t bytes = decode_utf8(word.data() + at, word.data() + word.size()).bytes;
+    const std::string_view character = word.substr(at, bytes);
+    at += bytes;
+    if (const int32_t id = find(character); id >= 0) {
+      out.push_back(id);
+      after_unknown = false;
+      continue;
+    }
+    const auto byte_id = [&](char c) { return options_.byte_ids[static_cast<unsigned char>(c)]; };
+    if (!options_.byte_ids.empty() &&
+        std::ranges::all_of(character, [&](char c) { return byte_id(c) >= 0; })) {
+      for (const char c : character) out.push_back(byte_id(c));
+      after_unknown = false;
+      continue;
+    }
+    if (options_.unknown < 0) fail("the tokenizer has no token for {:?} and no unknown token", character);
+    if (!after_unknown || !options_.fuse_unknown) out.push_back(options_.unknown);
+    after_unknown = true;
   }
 }
 

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "text/byte_alphabet.h"
 #include "text/ggml_json.h"
+#include "text/token_decoder.h"
 #include "text/tokenizer_state.h"
 
 namespace frugal {
@@ -31,19 +32,6 @@ void check(const GgmlVocabulary& v, const std::string& where) {
       fail("{}: {}_token_id = {} is outside the vocabulary of {}", where, name, *id, n);
     }
   }
-}
-
-// The value of "<0x0A>", or -1.
-int byte_of(std::string_view token) {
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                  : -1;
-  };
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return -1;
-  const int high = digit(token[3]), low = digit(token[4]);
-  return high < 0 || low < 0 ? -1 : 16 * high + low;
 }
 
 std::string with_spaces(std::string_view piece) {
@@ -130,7 +118,7 @@ void Tokenizer::State::load_bpe(GgmlVocabulary vocabulary, const std::string& wh
   for (size_t id = 0; id < n; ++id) {
     if (word[id]) words[id] = bytes_of(id);
   }
-  bpe.emplace(words, merges, rules.ignore_merges, -1);
+  bpe.emplace(words, merges, BpeRules{.ignore_merges = rules.ignore_merges});
   end_ggml(where);
 }
 
@@ -148,7 +136,7 @@ void Tokenizer::State::load_spm(GgmlVocabulary vocabulary, const std::string& wh
   for (size_t id = 0; id < v.tokens.size(); ++id) {
     const GgmlTokenType type = v.type(id);
     if (type == GgmlTokenType::byte) {
-      const int byte = byte_of(v.tokens[id]);
+      const int byte = byte_of_piece(v.tokens[id]);
       if (byte < 0) fail("{}: {:?} is no byte; expected <0x00> to <0xFF>", where, v.tokens[id]);
       byte_ids[static_cast<size_t>(byte)] = static_cast<int32_t>(id);
       bytes += static_cast<char>(byte);

@@ -1,5 +1,6 @@
 #include "text/pretokenizer.h"
 
+#include <cctype>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -80,16 +81,21 @@ class Joiner {
 
 class PreTokenizer::Stage {
  public:
-  enum class Kind { prefix_space, regex, literal, numbers, qwen2 };
+  enum class Kind { prefix_space, metaspace, regex, literal, numbers, punctuation, qwen2 };
+  enum class Prepend { never, first, always };
   Kind kind = Kind::regex;
   SplitBehavior behavior = SplitBehavior::isolated;
   bool invert = false;
   std::optional<Regex> regex;
-  std::string literal;
+  std::string literal;  // metaspace: the sign for a space
+  Prepend prepend = Prepend::always;
+  bool cuts = true;  // metaspace: before every sign
 
-  void split(std::string_view text, std::optional<Regex::Matcher>& matcher, Emit emit) const {
+  // `first`: the word begins the text.
+  void split(std::string_view text, bool first, std::optional<Regex::Matcher>& matcher, Emit emit) const {
     if (kind == Kind::qwen2) return split_qwen2(text, emit);
     if (kind == Kind::prefix_space) return prefix_space(text, emit);
+    if (kind == Kind::metaspace) return metaspace(text, first, emit);
     Joiner joiner(text, behavior, invert, emit);
     size_t done = 0;
     const auto match = [&](size_t begin, size_t end) {
@@ -105,7 +111,7 @@ class PreTokenizer::Stage {
         match(at, at + literal.size());
       }
     } else {
-      find_numbers(text, match);
+      find_characters(text, match);
     }
     if (done < text.size()) joiner.add({done, text.size(), false});
     joiner.finish();
@@ -146,14 +152,39 @@ class PreTokenizer::Stage {
       last_end = found->end;
     }
   }
+  void metaspace(std::string_view text, bool first, Emit emit) const {
+    std::string out;
+    for (const char c : text) {
+      if (c == ' ') {
+        out += literal;
+      } else {
+        out += c;
+      }
+    }
+    const bool wanted = prepend == Prepend::always || (prepend == Prepend::first && first);
+    if (wanted && !out.starts_with(literal)) out.insert(0, literal);
+    if (!cuts) return emit(out);
+    const std::string_view all = out;
+    for (size_t at = 0; at < all.size();) {
+      const size_t next = std::min(all.find(literal, at + 1), all.size());
+      emit(all.substr(at, next - at));
+      at = next;
+    }
+  }
+  bool is_wanted(const DecodedChar& c, const CharClass* classes) const {
+    if (kind == Kind::numbers) return classes[c.code] == CharClass::number;
+    // What HF calls punctuation: ASCII's, symbols included, and the category P beyond.
+    return c.code < 0x80 ? std::ispunct(static_cast<int>(c.code)) != 0
+                         : classes[c.code] == CharClass::punctuation;
+  }
   template <class F>
-  static void find_numbers(std::string_view text, F match) {
+  void find_characters(std::string_view text, F match) const {
     const CharClass* classes = char_classes();
     const char* const end = text.data() + text.size();
     for (const char* p = text.data(); p < end;) {
       const DecodedChar c = decode_utf8(p, end);
       const auto at = static_cast<size_t>(p - text.data());
-      if (classes[c.code] == CharClass::number) match(at, at + c.bytes);
+      if (is_wanted(c, classes)) match(at, at + c.bytes);
       p += c.bytes;
     }
   }
@@ -166,14 +197,47 @@ PreTokenizer::Scratch::Scratch() : state_(std::make_unique<State>()) {}
 PreTokenizer::Scratch::~Scratch() = default;
 
 PreTokenizer::PreTokenizer(const Json& json, const std::string& where) {
-  if (json.is_null()) fail("{}: null; byte-level BPE needs a ByteLevel pre-tokenizer", where);
-  add(json, where);
-  if (!bytes_) fail("{}: no ByteLevel; only byte-level BPE tokenizers are supported", where);
+  if (!json.is_null()) add(json, where);
   qwen2_ = stages_.size() == 1 && stages_[0]->kind == Stage::Kind::qwen2;
 }
 PreTokenizer::~PreTokenizer() = default;
 PreTokenizer::PreTokenizer(PreTokenizer&&) noexcept = default;
 PreTokenizer& PreTokenizer::operator=(PreTokenizer&&) noexcept = default;
+
+void PreTokenizer::read_metaspace(const JsonFields& fields, Stage& stage) {
+  fields.only({"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"});
+  stage.kind = Stage::Kind::metaspace;
+  stage.literal = fields.text("replacement");
+  if (stage.literal.empty()) fail("{}: an empty replacement", fields.where());
+  stage.cuts = fields.flag("split", true);
+  const std::string scheme = fields.has("prepend_scheme") ? fields.text("prepend_scheme") : "always";
+  if (scheme == "first") {
+    stage.prepend = Stage::Prepend::first;
+  } else if (scheme == "never") {
+    stage.prepend = Stage::Prepend::never;
+  } else if (scheme != "always") {
+    fail("{}: unknown prepend_scheme '{}'", fields.where(), scheme);
+  }
+  if (!fields.flag("add_prefix_space", true)) stage.prepend = Stage::Prepend::never;
+}
+
+void PreTokenizer::read_split(const JsonFields& fields, Stage& stage) {
+  fields.only({"type", "pattern", "behavior", "invert"});
+  const JsonFields pattern(fields.object("pattern"), fields.where() + ".pattern");
+  pattern.only({"Regex", "String"});
+  stage.behavior = parse_behavior(fields.text("behavior"), fields.where());
+  stage.invert = fields.flag("invert", false);
+  if (pattern.has("String")) {
+    stage.kind = Stage::Kind::literal;
+    stage.literal = pattern.text("String");
+    if (stage.literal.empty()) fail("{}: an empty pattern", fields.where());
+  } else if (const std::string regex = pattern.text("Regex");
+             regex == kQwen2Pattern && stage.behavior == SplitBehavior::isolated && !stage.invert) {
+    stage.kind = Stage::Kind::qwen2;
+  } else {
+    stage.regex.emplace(regex);
+  }
+}
 
 void PreTokenizer::add(const Json& json, const std::string& where) {
   const JsonFields fields(json, where);
@@ -205,24 +269,28 @@ void PreTokenizer::add(const Json& json, const std::string& where) {
     stage->kind = Stage::Kind::numbers;
     stage->behavior =
         fields.flag("individual_digits", false) ? SplitBehavior::isolated : SplitBehavior::contiguous;
+  } else if (type == "Punctuation") {
+    fields.only({"type", "behavior"});
+    stage->kind = Stage::Kind::punctuation;
+    if (fields.has("behavior")) stage->behavior = parse_behavior(fields.text("behavior"), where);
+  } else if (type == "Whitespace") {
+    fields.only({"type"});
+    stage->regex.emplace("\\w+|[^\\w\\s]+");
+    stage->behavior = SplitBehavior::removed;
+    stage->invert = true;
+  } else if (type == "WhitespaceSplit") {
+    fields.only({"type"});
+    stage->regex.emplace("\\s");
+    stage->behavior = SplitBehavior::removed;
+  } else if (type == "Metaspace") {
+    read_metaspace(fields, *stage);
   } else if (type == "Split") {
-    fields.only({"type", "pattern", "behavior", "invert"});
-    const JsonFields pattern(fields.object("pattern"), where + ".pattern");
-    pattern.only({"Regex", "String"});
-    stage->behavior = parse_behavior(fields.text("behavior"), where);
-    stage->invert = fields.flag("invert", false);
-    if (pattern.has("String")) {
-      stage->kind = Stage::Kind::literal;
-      stage->literal = pattern.text("String");
-      if (stage->literal.empty()) fail("{}: an empty pattern", where);
-    } else if (const std::string regex = pattern.text("Regex");
-               regex == kQwen2Pattern && stage->behavior == SplitBehavior::isolated && !stage->invert) {
-      stage->kind = Stage::Kind::qwen2;
-    } else {
-      stage->regex.emplace(regex);
-    }
+    read_split(fields, *stage);
   } else {
-    fail("{}: pre-tokenizer '{}' is not supported (ByteLevel, Split, Digits and Sequence are)", where, type);
+    fail(
+        "{}: pre-tokenizer '{}' is not supported (ByteLevel, Split, Digits, Punctuation, Whitespace, "
+        "WhitespaceSplit, Metaspace and Sequence are)",
+        where, type);
   }
   stages_.push_back(std::move(stage));
 }
@@ -236,8 +304,10 @@ void PreTokenizer::split_from(size_t stage, std::string_view text, Scratch& scra
   if (text.empty()) return;
   if (stage == stages_.size()) return emit(text);
   const auto next = [&](std::string_view word) { split_from(stage + 1, word, scratch, emit); };
-  if (stage + 1 == stages_.size()) return stages_[stage]->split(text, scratch.state_->matchers[stage], emit);
-  stages_[stage]->split(text, scratch.state_->matchers[stage], next);
+  const bool first = text.data() == scratch.origin;
+  if (stage + 1 == stages_.size())
+    return stages_[stage]->split(text, first, scratch.state_->matchers[stage], emit);
+  stages_[stage]->split(text, first, scratch.state_->matchers[stage], next);
 }
 
 }  // namespace frugal

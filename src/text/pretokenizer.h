@@ -1,6 +1,6 @@
 // Pre-tokenisation: cuts text into words, which BPE never merges across. A chain of splitters as
-// tokenizer.json lists them (Split, ByteLevel, Digits, Sequence). Words go straight to the next splitter, so
-// memory does not grow with text.
+// tokenizer.json lists them (Split, ByteLevel, Digits, Metaspace, Punctuation, Whitespace, Sequence; or
+// none). Words go straight to the next splitter, so memory does not grow with text.
 #pragma once
 
 #include <memory>
@@ -12,6 +12,8 @@
 #include "core/thread_pool.h"
 
 namespace frugal {
+
+class JsonFields;
 
 // What ByteLevel splits by when it uses its regex.
 inline constexpr std::string_view kGpt2Pattern =
@@ -36,6 +38,9 @@ class PreTokenizer {
     Scratch();
     ~Scratch();
 
+    // Where the text begins that is encoded, if the next call of split() gets its beginning; else null.
+    const char* origin = nullptr;
+
    private:
     friend class PreTokenizer;
     struct State;
@@ -46,11 +51,15 @@ class PreTokenizer {
   // call.
   void split(std::string_view text, Scratch& scratch, Emit emit) const;
 
+  // Whether words become bytes (ByteLevel); else they stay characters, as SentencePiece models have them.
+  bool byte_level() const { return bytes_; }
   // Whether it is exactly the one llama.cpp calls "qwen2".
   bool is_qwen2() const { return qwen2_; }
 
  private:
   void add(const Json& json, const std::string& where);
+  static void read_metaspace(const JsonFields& fields, Stage& stage);
+  static void read_split(const JsonFields& fields, Stage& stage);
   void split_from(size_t stage, std::string_view text, Scratch& scratch, Emit emit) const;
 
   std::vector<std::unique_ptr<Stage>> stages_;

@@ -69,11 +69,17 @@ void Tokenizer::encode(std::string_view text, const EncodeOptions& options, std:
   const auto token = [&](int32_t id) { out.push_back(id); };
   const AddedTokens::Rules rules{options.parse_special, options.data};
   const auto normalized = [&](std::string_view part) {
-    if (s.normalizer.empty() && !s.added.any(true)) return plain(part);
+    const bool first = part.data() == text.data();
+    if (s.normalizer.empty() && !s.added.any(true)) {
+      scratch.origin = first ? part.data() : nullptr;
+      return plain(part);
+    }
+    const std::string text_of_part = s.normalizer.apply(part);
+    scratch.origin = first ? text_of_part.data() : nullptr;
     // Offsets move under a normaliser, so a part that holds data has no special tokens of the normalised
     // kind.
     AddedTokens::Rules part_rules{options.parse_special && options.data.empty(), {}};
-    s.added.split(s.normalizer.apply(part), true, part_rules, plain, token);
+    s.added.split(text_of_part, true, part_rules, plain, token);
   };
   if (s.added.any(false))
     s.added.split(text, false, rules, normalized, token);
@@ -163,7 +169,8 @@ const std::string& Tokenizer::chat_template() const {
 std::string_view Tokenizer::ggml_pre() const {
   if (!state_->ggml.tokens.empty()) return state_->ggml.pre;
   const TokenizerFile file = parse_tokenizer_file(state_->document(), "tokenizer.json");
-  return ggml_pre_name(file.rest.at("pre_tokenizer"), file.rest.at("model").value("ignore_merges", false));
+  return ggml_pre_name(file.rest.value("pre_tokenizer", Json()),
+                       file.rest.at("model").value("ignore_merges", false));
 }
 const std::string& Tokenizer::json() const {
   return state_->document();

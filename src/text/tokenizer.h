@@ -1,6 +1,6 @@
 // Text to token ids and back. A Tokenizer is what tokenizer.json says (Hugging Face's format): added tokens,
-// normaliser, pre-tokeniser, byte-level BPE, post-processor. A field that is not understood is an Error,
-// never ignored.
+// normaliser, pre-tokeniser, BPE (of bytes; or of characters that fall back to bytes, as Llama 2 and Mistral
+// have it), post-processor. A field that is not understood is an Error, never ignored.
 //
 // Invalid UTF-8: a maximal run of bytes that belong to no character is a word of its own, and the text on
 // either side is pre-tokenised as if it stood alone. So any bytes survive encode and decode, unless the file

@@ -50,7 +50,7 @@ class Handler {
       return seen_merges_ = true;
     }
     if (mode_ == Mode::none && at_model("vocab")) {
-      fail("{}: model.vocab is a list (a Unigram model); only byte-level BPE is supported", where_);
+      fail("{}: model.vocab is a list (a Unigram model); only BPE is supported", where_);
     }
     return start(Json::array());
   }

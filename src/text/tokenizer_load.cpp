@@ -32,22 +32,11 @@ std::vector<AddedToken> read_added_tokens(const Json& list, const std::string& w
   return tokens;
 }
 
-void check_decoder(const Json& json, const std::string& where) {
-  const JsonFields fields(json, where);
-  const std::string type = fields.text("type");
-  if (type == "Sequence") {
-    const Json& list = fields.list("decoders");
-    if (list.size() == 1) return check_decoder(list[0], where + ".decoders[0]");
-  }
-  if (type != "ByteLevel") fail("{}: decoder '{}' is not supported (ByteLevel is)", where, type);
-  fields.only({"type", "add_prefix_space", "trim_offsets", "use_regex"});
-}
-
 void check_model(const JsonFields& model) {
   model.only({"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
               "byte_fallback", "ignore_merges"});
   if (model.has("type") && model.text("type") != "BPE") {
-    fail("{}: model '{}' is not supported; only byte-level BPE is", model.where(), model.text("type"));
+    fail("{}: model '{}' is not supported; only BPE is", model.where(), model.text("type"));
   }
   if (model.has("dropout") && !(model.required("dropout").is_number() && model.required("dropout") == 0.0)) {
     fail("{}.dropout: only null is supported", model.where());
@@ -55,7 +44,23 @@ void check_model(const JsonFields& model) {
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     if (model.has(key) && !model.text(key).empty()) fail("{}.{} is not supported", model.where(), key);
   }
-  if (model.flag("byte_fallback", false)) fail("{}.byte_fallback: true is not supported", model.where());
+}
+
+// What BPE does besides merging. Words made of bytes need no fallback to them.
+BpeRules bpe_rules(const JsonFields& model, const std::unordered_map<std::string_view, int32_t>& ids,
+                   bool byte_level) {
+  const auto id_of = [&](std::string_view name) {
+    const auto found = ids.find(name);
+    return found == ids.end() ? -1 : found->second;
+  };
+  BpeRules rules{.ignore_merges = model.flag("ignore_merges", false), .characters = !byte_level};
+  if (model.has("unk_token") && !model.text("unk_token").empty())
+    rules.unknown = id_of(model.text("unk_token"));
+  rules.fuse_unknown = model.flag("fuse_unk", false);
+  if (!model.flag("byte_fallback", false)) return rules;
+  if (byte_level) fail("{}.byte_fallback: true is not supported with ByteLevel", model.where());
+  for (int byte = 0; byte < 256; ++byte) rules.byte_ids.push_back(id_of(fmt::format("<0x{:02X}>", byte)));
+  return rules;
 }
 
 std::vector<BpeMerge> resolve_merges(const TokenizerFile& file,
@@ -102,11 +107,15 @@ void Tokenizer::State::load(std::string tokenizer_json, std::string config_json,
   const auto part = [&](const char* key) { return root.has(key) ? root.required(key) : Json(nullptr); };
   normalizer = Normalizer(part("normalizer"), where + ": normalizer");
   pre.emplace(part("pre_tokenizer"), where + ": pre_tokenizer");
-  check_decoder(root.object("decoder"), where + ": decoder");
+  const TokenDecoder decoder(root.object("decoder"), where + ": decoder");
+  if (decoder.byte_level() != pre->byte_level()) {
+    fail("{}: pre_tokenizer and decoder: either both are ByteLevel or neither is", where);
+  }
+  space_prefix = decoder.strips_space();
   std::vector<AddedToken> tokens;
   if (root.has("added_tokens"))
     tokens = read_added_tokens(root.list("added_tokens"), where + ": added_tokens");
-  load_vocabulary(file, tokens, where);
+  load_vocabulary(file, tokens, decoder, where);
   added = AddedTokens(std::move(tokens), normalizer);
   post =
       PostProcessor(part("post_processor"), static_cast<int32_t>(special.size()), where + ": post_processor");
@@ -114,7 +123,7 @@ void Tokenizer::State::load(std::string tokenizer_json, std::string config_json,
 }
 
 void Tokenizer::State::load_vocabulary(const TokenizerFile& file, const std::vector<AddedToken>& tokens,
-                                       const std::string& where) {
+                                       const TokenDecoder& decoder, const std::string& where) {
   const JsonFields model(JsonFields(file.rest, where).object("model"), where + ": model");
   check_model(model);
   if (file.vocab.empty()) fail("{}: model.vocab is missing or empty", where);
@@ -131,30 +140,35 @@ void Tokenizer::State::load_vocabulary(const TokenizerFile& file, const std::vec
   for (const auto& [token, id] : file.vocab) check_id(id, token);
   for (const AddedToken& token : tokens) check_id(token.id, token.content);
 
-  std::vector<const std::string*> names(static_cast<size_t>(size));  // as written, by id
+  std::vector<const std::string*> named(static_cast<size_t>(size));  // as written, by id
   std::unordered_map<std::string_view, int32_t> ids;
   ids.reserve(file.vocab.size());
   for (const auto& [token, id] : file.vocab) {
-    const std::string*& name = names[static_cast<size_t>(id)];
+    const std::string*& name = named[static_cast<size_t>(id)];
     if (name) fail("{}: id {} belongs to both {:?} and {:?}", where, id, *name, token);
     name = &token;
     if (!ids.emplace(token, static_cast<int32_t>(id)).second)
       fail("{}: {:?} is in model.vocab twice", where, token);
   }
-  std::vector<std::string> contents(names.size());
-  std::vector<bool> from_words(names.size());  // whether words may become it
-  for (size_t id = 0; id < names.size(); ++id) {
-    if (!names[id]) continue;
-    const auto decoded = alphabet_to_bytes(*names[id]);
+  std::vector<std::string> contents(named.size());
+  std::vector<bool> from_words(named.size());  // whether words may become it
+  for (size_t id = 0; id < named.size(); ++id) {
+    if (!named[id]) continue;
+    if (!decoder.byte_level()) {
+      contents[id] = decoder.bytes(*named[id]);
+      from_words[id] = true;
+      continue;
+    }
+    const auto decoded = alphabet_to_bytes(*named[id]);
     from_words[id] = decoded && !decoded->empty();
-    contents[id] = decoded ? *decoded : *names[id];
+    contents[id] = decoded ? *decoded : *named[id];
   }
-  special.assign(names.size(), false);
-  std::vector<bool> is_added(names.size());
+  special.assign(named.size(), false);
+  std::vector<bool> is_added(named.size());
   for (const AddedToken& token : tokens) {
     const auto id = static_cast<size_t>(token.id);
-    if (names[id] && *names[id] != token.content) {
-      fail("{}: id {} belongs to both {:?} and {:?}", where, id, *names[id], token.content);
+    if (named[id] && *named[id] != token.content) {
+      fail("{}: id {} belongs to both {:?} and {:?}", where, id, *named[id], token.content);
     }
     if (is_added[id]) fail("{}: id {} is in added_tokens twice", where, id);
     if (const auto other = ids.find(token.content); other != ids.end() && other->second != token.id) {
@@ -165,22 +179,42 @@ void Tokenizer::State::load_vocabulary(const TokenizerFile& file, const std::vec
     contents[id] = token.content;
     special[id] = token.special;
   }
-  ends.reserve(names.size());
+  ends.reserve(named.size());
   for (const std::string& content : contents) {
     bytes += content;
     ends.push_back(bytes.size());
   }
-  std::vector<std::string_view> words(names.size());
-  for (size_t id = 0; id < names.size(); ++id) {
-    if (from_words[id] && (!is_added[id] || alphabet_to_bytes(*names[id]) == contents[id]))
+  std::vector<std::string_view> words(named.size());
+  size_t total = 0;
+  for (const std::string* name : named) total += name && !decoder.byte_level() ? name->size() : 0;
+  names.reserve(total);  // views of it must stay
+  for (size_t id = 0; id < named.size(); ++id) {
+    if (!from_words[id]) continue;
+    if (!decoder.byte_level()) {
+      names += *named[id];
+      words[id] = std::string_view(names).substr(names.size() - named[id]->size());
+    } else if (!is_added[id] || alphabet_to_bytes(*named[id]) == contents[id]) {
       words[id] = bytes_of(id);
+    }
   }
-  int32_t unknown = -1;
-  if (model.has("unk_token") && !model.text("unk_token").empty()) {
-    const auto found = ids.find(model.text("unk_token"));
-    unknown = found == ids.end() ? -1 : found->second;
+  bpe.emplace(words, resolve_merges(file, ids, where), bpe_rules(model, ids, decoder.byte_level()));
+}
+
+int32_t Tokenizer::State::find(std::string_view word) const {
+  if (spm) return spm->find(word);
+  if (const int32_t id = bpe->find(word); id >= 0 || pre->byte_level()) return id;
+  if (word.size() == 1 && word != " ") {
+    return bpe->find(fmt::format("<0x{:02X}>", static_cast<unsigned char>(word[0])));
   }
-  bpe.emplace(words, resolve_merges(file, ids, where), model.flag("ignore_merges", false), unknown);
+  std::string name;
+  for (const char c : word) {
+    if (c == ' ') {
+      name += "\xE2\x96\x81";  // U+2581, SentencePiece's sign for a space
+    } else {
+      name += c;
+    }
+  }
+  return bpe->find(name);
 }
 
 void Tokenizer::State::load_config(const std::string& where) {

@@ -12,6 +12,7 @@
 #include "text/post_processor.h"
 #include "text/pretokenizer.h"
 #include "text/spm.h"
+#include "text/token_decoder.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_file.h"
 
@@ -24,6 +25,7 @@ struct Tokenizer::State {
   mutable std::once_flag written;
   std::string config;        // as loaded, as saved
   GgmlVocabulary ggml;       // where it came from, if from there
+  std::string names;         // characters: what words may become, one after the other
   std::string bytes;         // of all tokens, one after the other
   std::vector<size_t> ends;  // where token id ends in `bytes`
   std::vector<bool> special;
@@ -32,7 +34,7 @@ struct Tokenizer::State {
   std::optional<PreTokenizer> pre;
   std::optional<BpeModel> bpe;  // with `pre`; or
   std::optional<SpmModel> spm;  // SentencePiece, from a GGUF file
-  bool space_prefix = false;    // spm: a text begins with a space that is not its own
+  bool space_prefix = false;    // characters, spm: a decoded text begins with a space that is not its own
   PostProcessor post;
   std::optional<int32_t> bos_id, eos_id;
   std::string bos, eos, chat_template;
@@ -42,7 +44,8 @@ struct Tokenizer::State {
     const size_t begin = id ? ends[id - 1] : 0;
     return std::string_view(bytes).substr(begin, ends[id] - begin);
   }
-  int32_t find(std::string_view word) const { return spm ? spm->find(word) : bpe->find(word); }
+  // The token with these bytes, or -1.
+  int32_t find(std::string_view word) const;
   void load(std::string tokenizer_json, std::string config_json, const std::string& where);
 
   // From a GGUF file, which is kept: tokenizer.json is written when someone asks for it.
@@ -56,7 +59,7 @@ struct Tokenizer::State {
   void begin_ggml(GgmlVocabulary vocabulary, bool bos_by_default, const std::string& where);
   void end_ggml(const std::string& where);
   void load_vocabulary(const TokenizerFile& file, const std::vector<AddedToken>& tokens,
-                       const std::string& where);
+                       const TokenDecoder& decoder, const std::string& where);
 };
 
 }  // namespace frugal

@@ -93,6 +93,67 @@ uint32_t to_lower(uint32_t code) {
   return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code)));
 }
 
+namespace {
+
+struct CodeRange {
+  uint32_t first, last;
+};
+template <size_t N>
+bool contains(const CodeRange (&ranges)[N], uint32_t code) {
+  const auto* after = std::upper_bound(std::begin(ranges), std::end(ranges), code,
+                                       [](uint32_t c, const CodeRange& r) { return c < r.first; });
+  return after != std::begin(ranges) && code <= std::prev(after)->last;
+}
+
+// HF tokenizers normalises by the tables of Unicode 9. Characters that have a decomposition or a combining
+// class since have neither there (found by comparing all characters: tools/check_tokenizers.py).
+constexpr CodeRange kDecomposedSince9[] = {
+    {0x32FF, 0x32FF},   {0xA7F2, 0xA7F4},   {0xAB69, 0xAB69},   {0x10781, 0x10785}, {0x10787, 0x107B0},
+    {0x107B2, 0x107BA}, {0x11938, 0x11938}, {0x1E030, 0x1E06D}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
+constexpr CodeRange kCombiningSince9[] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},
+    {0xD3B, 0xD3C},     {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1ACE},   {0x1DF6, 0x1DFA},
+    {0xA82C, 0xA82C},   {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50},
+    {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E}, {0x11839, 0x1183A},
+    {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34}, {0x11A47, 0x11A47},
+    {0x11A99, 0x11A99}, {0x11D42, 0x11D42}, {0x11D44, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42},
+    {0x16FF0, 0x16FF1}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}};
+
+// Capital letters that utf8proc in Debian 12 is too old to know; the distance to the small one.
+int32_t newer_capital(uint32_t code) {
+  if (code >= 0x10D50 && code <= 0x10D65) return 0x20;
+  if (code >= 0x16EA0 && code <= 0x16EB8) return 0x1B;
+  switch (code) {
+    case 0x1C89:
+    case 0xA7CC:
+    case 0xA7CE:
+    case 0xA7D2:
+    case 0xA7D4:
+    case 0xA7DA:
+      return 1;
+    case 0xA7CB:
+      return 0x264 - 0xA7CB;
+    case 0xA7DC:
+      return 0x19B - 0xA7DC;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+void append_lower(std::string& out, uint32_t code) {
+  constexpr uint32_t kDottedCapitalI = 0x130, kDotAbove = 0x307;
+  if (code == kDottedCapitalI) {
+    out += 'i';
+    append_utf8(out, kDotAbove);
+  } else if (const int32_t distance = newer_capital(code); distance != 0) {
+    append_utf8(out, static_cast<uint32_t>(static_cast<int32_t>(code) + distance));
+  } else {
+    append_utf8(out, to_lower(code));
+  }
+}
+
 size_t invalid_utf8_prefix(std::string_view text) {
   size_t i = 0;
   const char* const end = text.data() + text.size();
@@ -112,27 +173,39 @@ size_t incomplete_utf8_tail(std::string_view text) {
   return 0;
 }
 
-std::string nfc(std::string_view text) {
-  // Below U+0300 nothing decomposes further or combines, and 0xCC is the first lead byte at or above it.
-  const auto below_marks = [](char c) { return static_cast<unsigned char>(c) < 0xCC; };
-  if (std::all_of(text.begin(), text.end(), below_marks)) return std::string(text);
+std::string normalize(std::string_view text, NormalForm form) {
+  const bool compatible = form == NormalForm::nfkc || form == NormalForm::nfkd;
+  const bool compose = form == NormalForm::nfc || form == NormalForm::nfkc;
+  // ASCII stays as it is; in NFC, so does all below U+0300, and 0xCC is the first lead byte at or above it.
+  const unsigned char first_lead = form == NormalForm::nfc ? 0xCC : 0x80;
+  const auto untouched = [&](char c) { return static_cast<unsigned char>(c) < first_lead; };
+  if (std::all_of(text.begin(), text.end(), untouched)) return std::string(text);
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0));
   std::vector<utf8proc_int32_t> codes;
   codes.reserve(text.size() + 8);
   const char* p = text.data();
   const char* const end = p + text.size();
   while (p < end) {
     const DecodedChar c = decode_utf8(p, end);
-    CHECK(c.code != kInvalidChar, "nfc needs valid UTF-8");
+    CHECK(c.code != kInvalidChar, "normal forms need valid UTF-8");
+    p += c.bytes;
+    if (contains(kDecomposedSince9, c.code)) {
+      codes.push_back(static_cast<utf8proc_int32_t>(c.code));
+      continue;
+    }
     utf8proc_int32_t parts[32];
     int boundary = 0;
-    const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, 32,
-                                               UTF8PROC_DECOMPOSE, &boundary);
+    const auto count =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, 32, options, &boundary);
     CHECK(count >= 0 && count <= 32);
     codes.insert(codes.end(), parts, parts + count);
-    p += c.bytes;
   }
   // utf8proc sorts marks by exchanging neighbours, quadratic on hostile text: sort each run here.
-  const auto combining = [](utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; };
+  const auto combining = [](utf8proc_int32_t code) -> utf8proc_propval_t {
+    if (contains(kCombiningSince9, static_cast<uint32_t>(code))) return 0;
+    return utf8proc_get_property(code)->combining_class;
+  };
   for (size_t i = 0; i < codes.size();) {
     size_t j = i;
     while (j < codes.size() && combining(codes[j]) != 0) ++j;
@@ -142,10 +215,12 @@ std::string nfc(std::string_view text) {
     }
     i = j + 1;
   }
-  const auto length =
-      utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
-                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  CHECK(length >= 0);
+  auto length = static_cast<utf8proc_ssize_t>(codes.size());
+  if (compose) {
+    length = utf8proc_normalize_utf32(codes.data(), length,
+                                      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+    CHECK(length >= 0);
+  }
   std::string out;
   out.reserve(text.size());
   for (utf8proc_ssize_t i = 0; i < length; ++i)

@@ -32,12 +32,18 @@ size_t invalid_utf8_prefix(std::string_view text);
 // How many bytes at the end begin a character that more bytes could complete (0 to 3).
 size_t incomplete_utf8_tail(std::string_view text);
 
-// Canonical composition of valid UTF-8, in O(n log n) whatever the text.
-std::string nfc(std::string_view text);
+// Normal forms (UAX #15) of valid UTF-8, in O(n log n) whatever the text.
+enum class NormalForm { nfc, nfd, nfkc, nfkd };
+std::string normalize(std::string_view text, NormalForm form);
+inline std::string nfc(std::string_view text) {
+  return normalize(text, NormalForm::nfc);
+}
 
 // Simple case mappings (one character to one).
 uint32_t to_upper(uint32_t code);
 uint32_t to_lower(uint32_t code);
+// Appends the full lower case, which is two characters for U+0130.
+void append_lower(std::string& out, uint32_t code);
 
 // A code point range whose general category was assigned after Unicode 14, PCRE2's version in Debian 12.
 struct NewRange {

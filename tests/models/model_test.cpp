@@ -130,7 +130,7 @@ TEST(Config, ImpossibleDimensionsAreOneClearError) {
   EXPECT_EQ(message("nano", "hidden_size", -4),
             "config of deepseek_v3: hidden_size = -4; expected at least 1");
   EXPECT_EQ(message("nano", "qk_rope_head_dim", 7),
-            "the rotated width of a head is 7; expected a positive even number");
+            "the rotated width of a head is 7; expected an even number from 2 to 65536");
   EXPECT_EQ(message("dense-nano", "num_key_value_heads", 3),
             "config of llama: num_key_value_heads = 3 does not divide num_attention_heads = 4");
   EXPECT_EQ(message("nano", "num_hidden_layers", 100'000'000),
@@ -156,6 +156,48 @@ TEST(Config, ImpossibleDimensionsAreOneClearError) {
             "config of pangu_ultra_moe: attention_bias = true is not supported; expected false");
   EXPECT_NE(message("nano", "rope_scaling", Json{{"type", "ntk"}}).find("unknown rope_type 'ntk'"),
             std::string::npos);
+}
+
+// A config.json is a file from somewhere: whatever its numbers, it is a model that can be counted or an
+// Error, and its description takes no more memory than real models do.
+TEST(Config, AnyNumberIsAModelOrAnError) {
+  for (const Architecture* architecture : all_architectures()) {
+    Json small;
+    small["model_type"] = architecture->model_type;
+    small["num_hidden_layers"] = small["n_layer"] = 2;
+    const Json known = create_model(small)->config();
+    for (const auto& [key, value] : known.items()) {
+      if (!value.is_number()) continue;
+      for (const int64_t number : {INT64_MAX, INT64_MIN, int64_t{1} << 40, int64_t{1} << 31, int64_t{1} << 24,
+                                   int64_t{4097}, int64_t{1}, int64_t{0}, int64_t{-1}}) {
+        Json config = known;
+        config[key] = number;
+        SCOPED_TRACE(fmt::format("{}: {} = {}", architecture->model_type, key, number));
+        try {
+          const auto model = create_model(config);
+          EXPECT_GT(count_parameters(*model).total, 0);
+          EXPECT_GE(kv_bytes_per_token(*model, formats::bf16), 0);
+        } catch (const Error&) {
+        }
+      }
+    }
+  }
+}
+
+TEST(Config, DefaultsCountWhereSizesAreJudged) {
+  const auto message = [](const Json& config) {
+    try {
+      create_model(config);
+    } catch (const UsageError& error) {
+      return std::string(error.what());
+    }
+    return std::string("none");
+  };
+  EXPECT_EQ(
+      message({{"model_type", "deepseek_v3"}, {"num_hidden_layers", 4000}}),
+      "config of deepseek_v3: n_routed_experts = 256 in each of 4000 layers; expected at most 131072 in all");
+  EXPECT_EQ(message({{"model_type", "llama"}, {"bos_token_id", int64_t{1} << 40}}),
+            "config: bos_token_id = 1099511627776, which is no token id");
 }
 
 TEST(Initialise, IsTheSameForAnyNumberOfThreads) {

@@ -14,9 +14,9 @@ inline fs::path golden(const std::string& name) {
   return fs::path(FRUGAL_SOURCE_DIR) / "tests/golden/tokenizer" / name;
 }
 
-// trained.json with some parts replaced; "model" is merged field by field.
-inline Json with_parts(const Json& parts) {
-  Json file = read_json_file(golden("trained.json"));
+// trained.json (or another base) with some parts replaced; "model" is merged field by field.
+inline Json with_parts(const Json& parts, const std::string& base = "trained.json") {
+  Json file = read_json_file(golden(base));
   for (const auto& [key, value] : parts.items()) {
     if (key == "model")
       file["model"].update(value);
@@ -25,8 +25,8 @@ inline Json with_parts(const Json& parts) {
   }
   return file;
 }
-inline Tokenizer tokenizer_with(const Json& parts) {
-  return Tokenizer::from_json(to_text(with_parts(parts)), "", "test");
+inline Tokenizer tokenizer_with(const Json& parts, const std::string& base = "trained.json") {
+  return Tokenizer::from_json(to_text(with_parts(parts, base)), "", "test");
 }
 inline Tokenizer golden_tokenizer() {
   return tokenizer_with(Json::object());

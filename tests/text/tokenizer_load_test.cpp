@@ -30,11 +30,16 @@ TEST(TokenizerLoad, WhatIsNotUnderstoodIsNamed) {
   EXPECT_ERROR(R"({"truncation": {"max_length": 3}})", "truncation");
   EXPECT_ERROR(R"({"padding": {}})", "padding");
   EXPECT_ERROR(R"({"novelty": 1})", "unknown field 'novelty'");
-  EXPECT_ERROR(R"({"normalizer": {"type": "Lowercase"}})", "normalizer 'Lowercase'");
+  EXPECT_ERROR(R"({"normalizer": {"type": "Precompiled"}})", "normalizer 'Precompiled'");
+  EXPECT_ERROR(R"({"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "x"}})",
+               "an empty pattern");
   EXPECT_ERROR(R"({"normalizer": 3})", "normalizer: expected an object");
-  EXPECT_ERROR(R"({"pre_tokenizer": null})", "ByteLevel");
-  EXPECT_ERROR(R"({"pre_tokenizer": {"type": "Metaspace"}})", "'Metaspace'");
-  EXPECT_ERROR(R"({"pre_tokenizer": {"type": "Digits"}})", "no ByteLevel");
+  EXPECT_ERROR(R"({"pre_tokenizer": null})", "either both are ByteLevel or neither is");
+  EXPECT_ERROR(R"({"pre_tokenizer": {"type": "UnicodeScripts"}})", "'UnicodeScripts'");
+  EXPECT_ERROR(R"({"pre_tokenizer": {"type": "Metaspace"}})", "'replacement' is missing");
+  EXPECT_ERROR(R"({"pre_tokenizer": {"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"}})",
+               "'last'");
+  EXPECT_ERROR(R"({"pre_tokenizer": {"type": "Digits"}})", "either both are ByteLevel or neither is");
   EXPECT_ERROR(
       R"({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}, {"type": "Digits"}]}})",
       "after ByteLevel");

@@ -32,7 +32,8 @@ TEST(TokenizerGolden, EveryConfigurationEncodesAsHuggingFaceDoes) {
   ASSERT_GT(texts.size(), 50u);
   const Json& base = cases.at("configurations").at(0).at("data");
   for (const Json& configuration : cases.at("configurations")) {
-    const Tokenizer tokenizer = tokenizer_with(configuration.at("parts"));
+    const Tokenizer tokenizer =
+        tokenizer_with(configuration.at("parts"), configuration.value("base", "trained.json"));
     for (size_t i = 0; i < texts.size(); ++i) {
       const auto text = texts[i].get<std::string>();
       SCOPED_TRACE(configuration.at("name").get<std::string>() + ", text " + std::to_string(i) + ": " + text);
