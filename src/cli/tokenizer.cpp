@@ -47,16 +47,16 @@ std::string given_text(const TokenizerArguments& a) {
   return a.file && *a.file != "-" ? read_file(*a.file) : read_standard_input();
 }
 
-void encode(const TokenizerArguments& a, const Environment&) {
-  const Tokenizer tokenizer = open_tokenizer(a.model);
+void encode(const TokenizerArguments& a, const Environment& environment) {
+  const Tokenizer tokenizer = open_tokenizer(a.model, environment);
   const auto ids = tokenizer.encode(given_text(a), {.add_special = !a.no_special, .parse_special = true});
   if (a.common.json) return print_json({{"ids", ids}});
   for (size_t i = 0; i < ids.size(); ++i) print(fmt::format("{}{}", i ? " " : "", ids[i]));
   print("\n");
 }
 
-void decode(const TokenizerArguments& a, const Environment&) {
-  const Tokenizer tokenizer = open_tokenizer(a.model);
+void decode(const TokenizerArguments& a, const Environment& environment) {
+  const Tokenizer tokenizer = open_tokenizer(a.model, environment);
   std::vector<int32_t> ids;
   for (const auto& list : read_ids(a.ids)) ids.insert(ids.end(), list.begin(), list.end());
   const std::string text = tokenizer.decode(ids, {.skip_special = a.no_special});
@@ -64,7 +64,8 @@ void decode(const TokenizerArguments& a, const Environment&) {
   print(text);  // exactly these bytes: no newline is added
 }
 
-constexpr const char* kModelHelp = "A directory with tokenizer.json, the file itself, or a .gguf file";
+constexpr const char* kTokenizerHelp =
+    "A directory with tokenizer.json, the file itself, a .gguf file, or the name of a pulled model";
 
 }  // namespace
 
@@ -84,13 +85,13 @@ void declare_tokenizer(Command& command, const Environment& environment) {
   learn.option("--min-frequency", a->bpe.min_frequency, "Pairs seen less often are not merged");
 
   Command to_ids = declare("encode", "Text to token ids", encode);
-  to_ids.positional("MODEL", a->model, kModelHelp);
+  to_ids.positional("MODEL", a->model, kTokenizerHelp);
   to_ids.option("--file", a->file, "The text; standard input when neither this nor --text is given");
   to_ids.option("--text", a->text, "The text itself");
   to_ids.flag("--no-special", a->no_special, "Leave out BOS and EOS");
 
   Command to_text = declare("decode", "Token ids to text", decode);
-  to_text.positional("MODEL", a->model, kModelHelp);
+  to_text.positional("MODEL", a->model, kTokenizerHelp);
   to_text.required_option("--ids", a->ids, "JSON file of token ids; - reads standard input");
   to_text.flag("--no-special", a->no_special, "Leave out special tokens");
 }
