@@ -20,11 +20,12 @@ MAY_INCLUDE = {
     "nn": "core tensor autograd",
     "models": "core tensor autograd nn",
     "io": "core tensor nn models text",  # text: a GGUF file holds the tokenizer too
+    "hub": "core",
     "train": "core kernels tensor autograd nn models data io meter",
     "infer": "core kernels tensor autograd nn models io",
     "eval": "core tensor autograd nn models io infer text data",
     "pipeline": "core kernels tensor autograd nn models io text data train infer eval meter",
-    "cli": "core kernels tensor autograd nn models io text data train infer eval meter pipeline",
+    "cli": "core kernels tensor autograd nn models io text data train infer eval meter pipeline hub",
 }
 LONG_FILE = 400
 

@@ -1,5 +1,5 @@
-// Side results of a forward pass that are not activations: how many tokens each expert received, and the
-// balance loss.
+// Side results of a forward pass that are not activations: how many tokens each expert received, the balance
+// loss, and what the products with weights take in.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,16 @@
 
 namespace frugal {
 
+class Tensor;
+
+// Sees the inputs of every product with a weight: what an importance matrix is made of.
+class InputObserver {
+ public:
+  virtual ~InputObserver() = default;
+  // x: (rows, in) f32, valid during the call. The weight is (out, in), or (in, out) for a transposed product.
+  virtual void product(const Tensor& weight, const float* x, int64_t rows, int64_t in) = 0;
+};
+
 class Aux {
  public:
   // Weight alpha of the sequence-wise balance loss (DeepSeek-V3 report, eq. 17); 0 leaves it out.
@@ -16,6 +26,8 @@ class Aux {
   // Sequences the loss is averaged over: those of the whole optimizer step; 0 for those of this batch.
   int64_t balance_sequences = 0;
   bool recomputing = false;  // a block is run a second time for its backward: nothing is counted again
+
+  InputObserver* inputs = nullptr;  // null: nobody wants to see them
 
   void add_counts(int layer, std::span<const int64_t> counts) {
     if (recomputing) return;

@@ -66,7 +66,7 @@ void bench_model(const ModelArguments& a, const Environment& environment) {
   Runtime runtime(a.common, environment);
   Context& ctx = runtime.ctx();
   ctx.compute = parse_compute(a.compute);
-  const auto model = load_model(ctx, find_model(a.model));
+  const auto model = load_model(ctx, find_model(a.model, environment));
   const ModelShape shape = model->shape();
   const int64_t prompt = a.prompt.value_or(std::min<int64_t>(512, shape.max_positions));
   const int64_t tokens = a.tokens.value_or(std::min<int64_t>(128, shape.max_positions - a.depth - 1));
@@ -201,8 +201,7 @@ void bench_machine(const CommonOptions& common, const Environment& environment) 
 void declare_bench(Command& command, const Environment& environment) {
   const auto m = std::make_shared<ModelArguments>();
   m->common.declare(command);
-  command.positional("MODEL", m->model, "A directory in Hugging Face layout, a run directory or a .gguf file",
-                     false);
+  command.positional("MODEL", m->model, kModelHelp, false);
   command.option("-p", m->prompt, "Prompt tokens to read (default: 512 or the model's longest context)");
   command.option("-n", m->tokens, "Tokens to generate (default: 128 or as many as fit)");
   command.option("--depth", m->depth, "Tokens already in the context when generating starts");

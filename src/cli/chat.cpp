@@ -150,8 +150,7 @@ void chat(const ChatArguments& a, const Environment& environment) {
 void declare_chat(Command& command, const Environment& environment) {
   const auto a = std::make_shared<ChatArguments>();
   a->common.declare(command, false);
-  command.positional("MODEL", a->model,
-                     "A directory in Hugging Face layout, a run directory or a .gguf file");
+  command.positional("MODEL", a->model, kModelHelp);
   command.option("--system", a->system, "What the model is told before the conversation");
   command.option("-n", a->tokens, "At most so many tokens a reply; 0: until the context is full");
   a->sampling.declare(command);

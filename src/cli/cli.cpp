@@ -84,7 +84,7 @@ int CommonOptions::thread_count() const {
   return static_cast<int>(*threads);
 }
 
-Runtime::Runtime(const CommonOptions& options, const Environment& environment) {
+Runtime::Runtime(const CommonOptions& options, const Environment& environment) : environment_(environment) {
   const kernels::Table& table = kernels::select(environment.kernels);
   pool_ = std::make_unique<ThreadPool>(options.thread_count());
   ctx_ = std::make_unique<Context>(Context{*pool_, table});

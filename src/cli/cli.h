@@ -18,10 +18,13 @@ namespace frugal::cli {
 
 // What the process was given besides its arguments.
 struct Environment {
-  std::string kernels;    // FRUGAL_KERNELS: forces an instruction set
-  std::string ledger;     // FRUGAL_LEDGER: the ledger's file, instead of the one in the user's data directory
-  std::string home;       // HOME
-  std::string data_home;  // XDG_DATA_HOME
+  std::string kernels;  // FRUGAL_KERNELS: forces an instruction set
+  std::string ledger;   // FRUGAL_LEDGER: the ledger's file, instead of the one in the user's data directory
+  std::string models;   // FRUGAL_MODELS: where pulled models are, instead of the user's data directory
+  std::string hf_endpoint;  // HF_ENDPOINT: the model hub
+  std::string hf_token;     // HF_TOKEN: sent to that hub and to nobody else
+  std::string home;         // HOME
+  std::string data_home;    // XDG_DATA_HOME
   std::string config_home;  // XDG_CONFIG_HOME
   std::string cache_home;   // XDG_CACHE_HOME
   bool error_is_terminal = false;
@@ -58,8 +61,10 @@ class Runtime {
  public:
   Runtime(const CommonOptions& options, const Environment& environment);
   Context& ctx() { return *ctx_; }
+  const Environment& environment() const { return environment_; }
 
  private:
+  Environment environment_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Context> ctx_;
 };

@@ -66,8 +66,7 @@ void generate(const GenerateArguments& a, const Environment& environment) {
 void declare_generate(Command& command, const Environment& environment) {
   const auto a = std::make_shared<GenerateArguments>();
   a->common.declare(command);
-  command.positional("MODEL", a->model,
-                     "A directory in Hugging Face layout, a run directory or a .gguf file");
+  command.positional("MODEL", a->model, kModelHelp);
   command.option("-p,--prompt", a->prompt, "The text to continue; - reads standard input");
   command.option("-n", a->tokens, "At most so many tokens; 0: until the context is full");
   a->sampling.declare(command);

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cli/open_model.h"
 #include "cli/verbs.h"
 #include "core/error.h"
 #include "io/model_files.h"
@@ -73,10 +74,10 @@ void print_table(const std::string& name, const Json& info) {
   }
 }
 
-void info(const InfoArguments& a) {
+void info(const InfoArguments& a, const Environment& environment) {
   if (a.model.empty() == a.preset.empty()) fail_usage("give either a MODEL or --preset NAME");
-  const auto model =
-      a.preset.empty() ? declare_model(find_model(a.model)) : create_model(preset_config(a.preset));
+  const auto model = a.preset.empty() ? declare_model(find_model(a.model, environment))
+                                      : create_model(preset_config(a.preset));
   constexpr int64_t kUsual = 4096;
   const int64_t context = a.context.value_or(std::min(kUsual, model->shape().max_positions));
   if (context < 1) fail_usage("--context {}: expected at least 1", context);
@@ -87,17 +88,16 @@ void info(const InfoArguments& a) {
 
 }  // namespace
 
-void declare_info(Command& command, const Environment&) {
+void declare_info(Command& command, const Environment& environment) {
   const auto a = std::make_shared<InfoArguments>();
   a->common.declare(command);
   std::string presets;
   for (const Preset& preset : all_presets())
     presets += (presets.empty() ? "" : ", ") + std::string(preset.name);
-  command.positional("MODEL", a->model, "A directory in Hugging Face layout, a run directory or a .gguf file",
-                     false);
+  command.positional("MODEL", a->model, kModelHelp, false);
   command.option("--preset", a->preset, "A ready-made shape instead: " + presets);
   command.option("--context", a->context, "Tokens of context for the FLOPs (default: 4096 or the model's)");
-  command.action([a] { info(*a); });
+  command.action([a, environment] { info(*a, environment); });
 }
 
 }  // namespace frugal::cli

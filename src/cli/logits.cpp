@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/input.h"
+#include "cli/open_model.h"
 #include "cli/verbs.h"
 #include "core/error.h"
 #include "io/model_files.h"
@@ -32,7 +33,7 @@ void write_logits(const LogitsArguments& a, const Environment& environment) {
   Runtime runtime(a.common, environment);
   Context& ctx = runtime.ctx();
   const auto sequences = read_ids(a.ids);
-  const auto model = load_model(ctx, find_model(a.model));
+  const auto model = load_model(ctx, find_model(a.model, environment));
   const ModelShape shape = model->shape();
   check_ids(sequences, shape);
   int64_t rows = 0;
@@ -57,8 +58,7 @@ void write_logits(const LogitsArguments& a, const Environment& environment) {
 void declare_logits(Command& command, const Environment& environment) {
   const auto a = std::make_shared<LogitsArguments>();
   a->common.declare(command);
-  command.positional("MODEL", a->model,
-                     "A directory in Hugging Face layout, a run directory or a .gguf file");
+  command.positional("MODEL", a->model, kModelHelp);
   command.required_option(
       "--ids", a->ids,
       "JSON file of token ids: [..], or [[..], ..] for sequences computed apart, their rows one after "

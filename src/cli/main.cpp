@@ -13,6 +13,9 @@ int main(int argc, char** argv) {
   frugal::cli::Environment environment;
   environment.kernels = variable("FRUGAL_KERNELS");
   environment.ledger = variable("FRUGAL_LEDGER");
+  environment.models = variable("FRUGAL_MODELS");
+  environment.hf_endpoint = variable("HF_ENDPOINT");
+  environment.hf_token = variable("HF_TOKEN");
   environment.home = variable("HOME");
   environment.data_home = variable("XDG_DATA_HOME");
   environment.config_home = variable("XDG_CONFIG_HOME");

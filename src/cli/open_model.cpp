@@ -3,20 +3,47 @@
 #include <algorithm>
 #include <random>
 
+#include "cli/model_store.h"
 #include "core/error.h"
+#include "hub/store.h"
 #include "io/gguf_tokenizer.h"
 
 namespace frugal::cli {
 
+fs::path find_model(const std::string& name, const Environment& environment) {
+  const std::string found = pulled_or_same(name, environment);
+  if (fs::exists(found)) return frugal::find_model(found);
+  std::vector<std::string> names;
+  const fs::path store = model_store(environment);
+  if (!store.empty()) {
+    for (const hub::Pulled& model : hub::list_store(store)) names.push_back(model.name);
+  }
+  const std::string_view near = nearest_name(name, names);
+  const std::string hint = near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near);
+  fail(
+      "{}: no such model: expected a directory in Hugging Face layout, a .gguf file, or the name of a model "
+      "that "
+      "'frugal pull' fetched{}",
+      name, hint);
+}
+
+std::string pulled_or_same(const std::string& name, const Environment& environment) {
+  const fs::path store = model_store(environment);
+  if (name.empty() || fs::exists(name) || store.empty()) return name;
+  const fs::path found = hub::find_in_store(store, name);
+  return found.empty() ? name : found.string();
+}
+
 OpenModel open_model(Runtime& runtime, const std::string& name) {
-  const fs::path directory = find_model(name);
+  const fs::path directory = find_model(name, runtime.environment());
   return {directory, load_model(runtime.ctx(), directory), load_tokenizer(directory),
           read_generation_config(directory)};
 }
 
-Tokenizer open_tokenizer(const std::string& name) {
-  const fs::path path(name);
-  if (fs::is_directory(path) && !fs::exists(path / "tokenizer.json")) return load_tokenizer(find_model(name));
+Tokenizer open_tokenizer(const std::string& name, const Environment& environment) {
+  const fs::path path(pulled_or_same(name, environment));
+  if (fs::is_directory(path) && !fs::exists(path / "tokenizer.json"))
+    return load_tokenizer(frugal::find_model(path.string()));
   return load_tokenizer(path);
 }
 

@@ -8,6 +8,16 @@
 
 namespace frugal::cli {
 
+// --help of MODEL.
+inline constexpr const char* kModelHelp =
+    "A directory in Hugging Face layout, a run directory, a .gguf file, or a name that 'frugal pull' fetched";
+
+// What a MODEL argument stands for: a directory in HF layout, a run directory, a .gguf file, or else a name
+// that `frugal pull` fetched. Error that says what was looked for.
+fs::path find_model(const std::string& name, const Environment& environment);
+// The same, but left as it is when it is not the name of a pulled model (recipes, files of other kinds).
+std::string pulled_or_same(const std::string& name, const Environment& environment);
+
 struct OpenModel {
   fs::path directory;
   std::unique_ptr<Model> model;
@@ -18,7 +28,7 @@ struct OpenModel {
 OpenModel open_model(Runtime& runtime, const std::string& name);
 
 // The tokenizer of a MODEL (also a .gguf file), or of a tokenizer.json or a directory that holds one.
-Tokenizer open_tokenizer(const std::string& name);
+Tokenizer open_tokenizer(const std::string& name, const Environment& environment);
 
 // Flags of generate and chat. What is not given is as generation_config.json says, else temperature 0.8 and
 // no filter.

@@ -3,20 +3,14 @@
 
 #include <string>
 
+#include "cli/live_line.h"
 #include "pipeline/observer.h"
 
 namespace frugal::cli {
 
-struct ProgressOptions {
-  bool quiet = false;
-  bool terminal = false;  // stderr is one
-  int columns = 80;
-};
-
 class ProgressDisplay : public Observer {
  public:
-  explicit ProgressDisplay(const ProgressOptions& options) : options_(options) {}
-  ~ProgressDisplay() override;
+  explicit ProgressDisplay(const ProgressOptions& options) : options_(options), line_(options) {}
 
   void stage_begins(std::string_view name, std::string_view help) override;
   void stage_ends(std::string_view name, const std::string& summary, const Bill& bill, bool skipped) override;
@@ -25,11 +19,8 @@ class ProgressDisplay : public Observer {
   void warning(const std::string& text) override;
 
  private:
-  void line(const std::string& text);
-  void erase();
   ProgressOptions options_;
-  double shown_at_ = -1;                   // seconds of the stage when the line was last drawn
-  bool drawn_ = false;                     // a live line stands on the terminal
+  LiveLine line_;
   double tok_s_ = 0, loss_ = 0, mfu_ = 0;  // smoothed: single steps jump
   int64_t steps_ = 0;                      // of this stage, seen so far
 };
@@ -37,6 +28,5 @@ class ProgressDisplay : public Observer {
 // "  52 %  step 812  loss 1.23  21.3 ktok/s  MFU 41 %  95 to 310 J  $0.0003  1 min 12 s left", and a bar
 // before it where `columns` allows.
 std::string progress_text(const Progress& progress, double loss, double tok_s, double mfu);
-std::string bar_text(double fraction, int width);
 
 }  // namespace frugal::cli

@@ -1,12 +1,10 @@
 // frugal run RECIPE, frugal train RECIPE: from a recipe to a model, a bill and a report. `train` ends after
 // pretraining.
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <nlohmann/json.hpp>
 
 #include "cli/interrupt.h"
 #include "cli/ledger_path.h"
+#include "cli/open_model.h"
 #include "cli/progress.h"
 #include "cli/verbs.h"
 #include "core/error.h"
@@ -27,17 +25,6 @@ fs::path directory_of(const std::string& given, const std::string& home, const c
   if (!given.empty()) return fs::path(given) / "frugal";
   if (!home.empty()) return fs::path(home) / below_home / "frugal";
   return {};
-}
-
-ProgressOptions progress_options(const CommonOptions& common, const Environment& environment) {
-  ProgressOptions options;
-  options.quiet = common.quiet;
-  options.terminal = environment.error_is_terminal;
-  winsize size{};
-  if (options.terminal && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
-    options.columns = size.ws_col;
-  }
-  return options;
 }
 
 // A path as a shell takes it.
@@ -87,6 +74,7 @@ void run(RunArguments a, const Environment& environment) {
           ? fs::path()
           : directory_of(environment.config_home, environment.home, ".config") / "config.toml");
   Recipe recipe = load_recipe(a.recipe, a.set, prices);
+  if (!recipe.init.empty()) recipe.init = pulled_or_same(recipe.init, environment);
   if (!a.common.threads && recipe.threads > 0) a.common.threads = recipe.threads;
   Runtime runtime(a.common, environment);
   ProgressDisplay display(progress_options(a.common, environment));

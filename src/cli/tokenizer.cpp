@@ -53,8 +53,8 @@ void print_ids(const std::vector<int32_t>& ids) {
   print("\n");
 }
 
-void encode(const TokenizerArguments& a, const Environment&) {
-  const Tokenizer tokenizer = open_tokenizer(a.model);
+void encode(const TokenizerArguments& a, const Environment& environment) {
+  const Tokenizer tokenizer = open_tokenizer(a.model, environment);
   const EncodeOptions options{.add_special = !a.no_special, .parse_special = !a.as_data};
   if (!a.documents) {
     const auto ids = tokenizer.encode(given_text(a), options);
@@ -70,8 +70,8 @@ void encode(const TokenizerArguments& a, const Environment&) {
   if (a.common.json) print_json({{"ids", all}});
 }
 
-void decode(const TokenizerArguments& a, const Environment&) {
-  const Tokenizer tokenizer = open_tokenizer(a.model);
+void decode(const TokenizerArguments& a, const Environment& environment) {
+  const Tokenizer tokenizer = open_tokenizer(a.model, environment);
   std::vector<int32_t> ids;
   for (const auto& list : read_ids(a.ids)) ids.insert(ids.end(), list.begin(), list.end());
   const std::string text = tokenizer.decode(ids, {.skip_special = a.no_special});
@@ -80,8 +80,8 @@ void decode(const TokenizerArguments& a, const Environment&) {
 }
 
 // A conversation as the model sees it.
-void render(const TokenizerArguments& a, const Environment&) {
-  const Tokenizer tokenizer = open_tokenizer(a.model);
+void render(const TokenizerArguments& a, const Environment& environment) {
+  const Tokenizer tokenizer = open_tokenizer(a.model, environment);
   if (tokenizer.chat_template().empty()) fail("{}: this model has no chat template", a.model);
   Json given = parse_json(a.messages == "-" ? read_standard_input() : read_file(a.messages), a.messages);
   if (given.is_array()) given = Json{{"messages", given}};
@@ -101,7 +101,8 @@ void render(const TokenizerArguments& a, const Environment&) {
               {"ids", tokenizer.encode(rendered.text, {.parse_special = true, .data = rendered.data})}});
 }
 
-constexpr const char* kModelHelp = "A directory with tokenizer.json, the file itself, or a .gguf file";
+constexpr const char* kTokenizerHelp =
+    "A directory with tokenizer.json, the file itself, a .gguf file, or the name of a pulled model";
 
 }  // namespace
 
@@ -121,7 +122,7 @@ void declare_tokenizer(Command& command, const Environment& environment) {
   learn.option("--min-frequency", a->bpe.min_frequency, "Pairs seen less often are not merged");
 
   Command to_ids = declare("encode", "Text to token ids", encode);
-  to_ids.positional("MODEL", a->model, kModelHelp);
+  to_ids.positional("MODEL", a->model, kTokenizerHelp);
   to_ids.option("--file", a->file, "The text; standard input when neither this nor --text is given");
   to_ids.option("--text", a->text, "The text itself");
   to_ids.flag("--no-special", a->no_special, "Leave out BOS and EOS");
@@ -131,7 +132,7 @@ void declare_tokenizer(Command& command, const Environment& environment) {
 
   Command to_prompt =
       declare("render", "A conversation to the prompt that the model's chat template makes of it", render);
-  to_prompt.positional("MODEL", a->model, kModelHelp);
+  to_prompt.positional("MODEL", a->model, kTokenizerHelp);
   to_prompt.required_option(
       "--messages", a->messages,
       "JSON: a list of messages, or {\"messages\", \"tools\" and the template's variables}; "
@@ -139,7 +140,7 @@ void declare_tokenizer(Command& command, const Environment& environment) {
   to_prompt.flag("--no-generation-prompt", a->no_generation_prompt, "Do not begin the assistant's turn");
 
   Command to_text = declare("decode", "Token ids to text", decode);
-  to_text.positional("MODEL", a->model, kModelHelp);
+  to_text.positional("MODEL", a->model, kTokenizerHelp);
   to_text.required_option("--ids", a->ids, "JSON file of token ids; - reads standard input");
   to_text.flag("--no-special", a->no_special, "Leave out special tokens");
 }

@@ -10,11 +10,13 @@ std::span<const Verb> all_verbs() {
       Verb{"train", "The same until the model is trained", declare_train},
       Verb{"generate", "Continue a text", declare_generate},
       Verb{"chat", "Talk to a model in the terminal", declare_chat},
+      Verb{"pull", "Fetch a model from a hub or a URL", declare_pull},
       Verb{"tokenizer", "Train a tokenizer; turn text into ids and back", declare_tokenizer},
       Verb{"logits", "Write the logits of given token ids to a .npy file", declare_logits},
       Verb{"perplexity", "Perplexity and bits per byte of a text", declare_perplexity},
       Verb{"info", "Parameters, memory and FLOPs of a model or preset", declare_info},
       Verb{"convert", "Hugging Face directory to GGUF file and back; change number formats", declare_convert},
+      Verb{"quantize", "Fewer bits for the weights, and what that costs", declare_quantize},
       Verb{"bench", "Speed of a model, of training, and of this machine", declare_bench},
       Verb{"ledger", "What was spent: list, total, export", declare_ledger},
   };

@@ -120,7 +120,7 @@ GgufModel::GgufModel(const fs::path& path) {
   } catch (const UsageError& error) {  // the file's fault, not the command's
     fail("{}: {}", path.string(), error.what());
   }
-  for (const GgufName& name : family_->names()) names_.emplace(std::string(name.hf), name);
+  names_ = family_->names();
 }
 
 void GgufModel::open_parts(const fs::path& path) {
@@ -176,18 +176,15 @@ const GgufEntry* GgufModel::find(const std::string& name) const {
 }
 
 GgufModel::Place GgufModel::place_of(const std::string& parameter) const {
-  const NumberedName key = numbered(parameter);
-  const auto it = names_.find(key.pattern);
-  CHECK(it != names_.end(), "the table of names lacks {}", key.pattern);
+  const GgufPlace wanted = place_in_gguf(names_, parameter);
   Place place;
-  place.layout = it->second.layout;
-  place.name = with_layer(it->second.gguf, key.numbers.empty() ? 0 : key.numbers[0]);
-  if (key.numbers.size() > 1) place.expert = key.numbers[1];
+  place.layout = wanted.layout;
+  place.name = wanted.name;
+  place.expert = wanted.expert;
   place.entry = find(place.name);
   if (place.layout == GgufLayout::split_kv && place.entry == nullptr) {
-    const int64_t layer = key.numbers.at(0);
-    place.entry = find(with_layer("blk.{}.attn_k_b.weight", layer));
-    place.second = find(with_layer("blk.{}.attn_v_b.weight", layer));
+    place.entry = find(with_layer("blk.{}.attn_k_b.weight", wanted.layer));
+    place.second = find(with_layer("blk.{}.attn_v_b.weight", wanted.layer));
     if (place.second == nullptr) place.entry = nullptr;
   }
   return place;
@@ -275,7 +272,7 @@ void GgufModel::check(const ParameterList& wanted, std::span<const Place> places
 void GgufModel::load(Context& ctx, Model& model, Weights weights) const {
   if (weights == Weights::mapped) {
     WeightLayout layout;
-    for (const auto& [hf, name] : names_) {
+    for (const GgufName& name : names_) {
       layout.adjacent_pairs = layout.adjacent_pairs || name.layout == GgufLayout::rotated_rows;
       layout.outputs_first = layout.outputs_first || name.layout == GgufLayout::transposed;
     }

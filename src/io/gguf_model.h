@@ -4,7 +4,6 @@
 #pragma once
 
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "core/context.h"
@@ -57,7 +56,7 @@ class GgufModel {
   std::vector<std::unique_ptr<GgufFile>> files_;
   const GgufFamily* family_ = nullptr;
   GgufWidths widths_;
-  std::unordered_map<std::string, GgufName> names_;  // by HF's
+  std::vector<GgufName> names_;
   std::unique_ptr<Json> config_;
 };
 

@@ -73,8 +73,9 @@ class Plan {
  public:
   Plan(const ParameterList& parameters, const GgufFamily& family, const GgufWidths& widths,
        const GgufSaveOptions& options)
-      : widths_(widths), options_(options) {
-    for (const GgufName& name : family.names()) names_.emplace(std::string(name.hf), name);
+      : names_(family.names()), widths_(widths), options_(options) {
+    tied_ = parameters.aliases.contains("lm_head.weight") && !family.writes_tied_head;
+    layers_ = count_layers(parameters);
     for (const auto& p : parameters.parameters) add_parameter(p);
   }
   void add_tied_head(const ParameterList& parameters) {
@@ -87,18 +88,14 @@ class Plan {
 
  private:
   void add_parameter(const ParameterList::Parameter& p) {
-    const NumberedName key = numbered(p.name);
-    const auto it = names_.find(key.pattern);
-    CHECK(it != names_.end(), "the table of names lacks {}", key.pattern);
-    const int64_t layer = key.numbers.empty() ? 0 : key.numbers[0];
-    const std::string name = with_layer(it->second.gguf, layer);
-    if (key.numbers.size() > 1) return add_expert(name, p, key.numbers[1]);
-    if (it->second.layout != GgufLayout::split_kv)
-      return add_output(name, p, it->second.layout, 0, p.value->shape());
+    const GgufPlace place = place_in_gguf(names_, p.name);
+    if (place.expert >= 0) return add_expert(place.name, p, place.expert);
+    if (place.layout != GgufLayout::split_kv)
+      return add_output(place.name, p, place.layout, 0, p.value->shape());
     const int64_t rank = p.value->cols();
-    add_output(with_layer("blk.{}.attn_k_b.weight", layer), p, GgufLayout::split_kv, 0,
+    add_output(with_layer("blk.{}.attn_k_b.weight", place.layer), p, GgufLayout::split_kv, 0,
                {widths_.heads, rank, widths_.nope});
-    add_output(with_layer("blk.{}.attn_v_b.weight", layer), p, GgufLayout::split_kv, 1,
+    add_output(with_layer("blk.{}.attn_v_b.weight", place.layer), p, GgufLayout::split_kv, 1,
                {widths_.heads, widths_.value, rank});
   }
   void add_expert(const std::string& name, const ParameterList::Parameter& p, int64_t expert) {
@@ -125,6 +122,7 @@ class Plan {
                           const Shape& shape) const {
     if (stays_f32(p, name) || shape.size() == 1) return formats::f32;
     const Format* wanted = options_.format;
+    if (options_.mix != nullptr) wanted = &options_.mix->format_of(name, layers_, tied_);
     if (wanted == nullptr) {
       const bool plain = p.value->format().ggml >= 0 && p.value->scales() == nullptr;
       wanted = plain ? &p.value->format() : &formats::bf16;
@@ -134,9 +132,18 @@ class Plan {
     return used;
   }
 
+  int64_t count_layers(const ParameterList& parameters) const {
+    int64_t layers = 0;
+    for (const auto& p : parameters.parameters)
+      layers = std::max(layers, place_in_gguf(names_, p.name).layer + 1);
+    return layers;
+  }
+
+  std::vector<GgufName> names_;
   GgufWidths widths_;
   const GgufSaveOptions& options_;
-  std::unordered_map<std::string, GgufName> names_;
+  int64_t layers_ = 0;
+  bool tied_ = false;  // the embedding is the head, too
   std::unordered_map<std::string, size_t> stacks_;
   std::vector<Output> outputs_;
 };
@@ -160,7 +167,23 @@ Tensor arranged(Context& ctx, const Output& out, const Tensor& value, const Gguf
   return value;
 }
 
-void write_values(Context& ctx, GgufWriter& writer, const Output& out, const Tensor& value) {
+// What the columns of a source count in the order of the file; empty: all alike.
+std::span<const float> weights_of(const Importance* importance, const Output& out,
+                                  const ParameterList::Parameter& source, int64_t cols) {
+  // k_b is stored transposed: its columns are no inputs.
+  if (importance == nullptr || (out.layout == GgufLayout::split_kv && out.part == 0)) return {};
+  const Importance::Matrix* matrix = importance->find(source.name);
+  if (matrix == nullptr || matrix->rows == 0) return {};
+  if (std::ssize(matrix->mean_squares) != cols) {
+    fail("the importance matrix has {} columns for {}, the model {}", matrix->mean_squares.size(), out.name,
+         cols);
+  }
+  return matrix->mean_squares;
+}
+
+// `weights`: of the columns, or empty.
+void write_values(Context& ctx, GgufWriter& writer, const Output& out, const Tensor& value,
+                  std::span<const float> weights) {
   const Format& format = *out.format;
   if (&format == &value.format() && value.scales() == nullptr) {
     return writer.write(out.name, {value.data(), static_cast<size_t>(value.bytes())});
@@ -174,7 +197,10 @@ void write_values(Context& ctx, GgufWriter& writer, const Output& out, const Ten
     ctx.pool.parallel_for(n, std::max<int64_t>(1, (1 << 14) / cols), [&](int64_t first, int64_t last, int) {
       std::vector<float> values(static_cast<size_t>((last - first) * cols));
       value.decode_rows(begin + first, begin + last, values.data());
-      format.encode(values.data(), encoded.data() + format.bytes(first * cols), (last - first) * cols);
+      for (int64_t r = first; r < last; ++r) {
+        format.encode(values.data() + (r - first) * cols, encoded.data() + format.bytes(r * cols), cols,
+                      weights.empty() ? nullptr : weights.data());
+      }
     });
     writer.write(out.name, encoded);
   }
@@ -223,7 +249,8 @@ void save_gguf(Context& ctx, const fs::path& path, Model& model, const GgufMetad
   for (const Output& out : plan.outputs()) {
     for (const ParameterList::Parameter* source : out.sources) {
       CHECK(source->value->allocated(), "{} has no values", source->name);
-      write_values(ctx, writer, out, arranged(ctx, out, *source->value, widths));
+      const Tensor value = arranged(ctx, out, *source->value, widths);
+      write_values(ctx, writer, out, value, weights_of(options.importance, out, *source, value.cols()));
     }
   }
   writer.commit();

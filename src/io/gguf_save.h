@@ -6,7 +6,9 @@
 
 #include "core/context.h"
 #include "io/generation_config.h"
+#include "io/gguf_mix.h"
 #include "io/gguf_writer.h"
+#include "io/importance.h"
 #include "models/model.h"
 
 namespace frugal {
@@ -14,7 +16,9 @@ namespace frugal {
 struct GgufSaveOptions {
   // Of matrices; null: as they are (bf16 for what GGUF lacks). Norms, biases, routers and positions are f32.
   const Format* format = nullptr;
-  std::string name;  // general.name; may be empty
+  const GgufMix* mix = nullptr;            // in place of `format`: by tensor
+  const Importance* importance = nullptr;  // null: all inputs count alike
+  std::string name;                        // general.name; may be empty
   // Told of every tensor whose rows the wanted format does not fit, and what it became.
   std::function<void(const std::string& tensor, const Format& wanted, const Format& used)> substituted;
 };

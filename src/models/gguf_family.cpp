@@ -218,4 +218,16 @@ std::string with_layer(std::string_view pattern, int64_t layer) {
   return std::string(pattern.substr(0, at)) + std::to_string(layer) + std::string(pattern.substr(at + 2));
 }
 
+GgufPlace place_in_gguf(std::span<const GgufName> names, const std::string& parameter) {
+  const NumberedName key = numbered(parameter);
+  const auto it = std::ranges::find(names, std::string_view(key.pattern), &GgufName::hf);
+  CHECK(it != names.end(), "the table of names lacks {}", key.pattern);
+  GgufPlace place;
+  place.layout = it->layout;
+  if (!key.numbers.empty()) place.layer = key.numbers[0];
+  if (key.numbers.size() > 1) place.expert = key.numbers[1];
+  place.name = with_layer(it->gguf, place.layer);
+  return place;
+}
+
 }  // namespace frugal

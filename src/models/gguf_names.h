@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,16 @@ struct GgufName {
   std::string_view hf, gguf;
   GgufLayout layout = GgufLayout::same;
 };
+
+// Where a parameter is in a file: a tensor, or the slice of one that belongs to an expert.
+struct GgufPlace {
+  std::string name;
+  GgufLayout layout = GgufLayout::same;
+  int64_t layer = 0;    // 0 for what is in no layer
+  int64_t expert = -1;  // -1: the whole tensor
+};
+// By HF's name; CHECKs that the table has it.
+GgufPlace place_in_gguf(std::span<const GgufName> names, const std::string& parameter);
 
 // Widths that the layouts need.
 struct GgufWidths {

@@ -1,6 +1,7 @@
 // The ragged batch every forward takes: R tokens of S sequences, one after the other.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -226,6 +227,33 @@ TEST(Formats, ImportanceMovesTheErrorWhereItCountsLess) {
     EXPECT_EQ(encoded(*format, row, std::vector<float>(row.size()).data()), encoded(*format, row));
     EXPECT_EQ(encoded(*format, row, std::vector<float>(row.size(), 1.0f).data()), encoded(*format, row));
   }
+}
+
+// Formats without blocks: no encoder can be more accurate than one that always takes the nearest code.
+TEST(Formats, PlainFormatsTakeTheNearestCode) {
+  for (const Format* format : {&formats::bf16, &formats::f16, &formats::f8_e4m3}) {
+    const int64_t bytes = format->block_bytes;
+    std::vector<float> codes;
+    for (uint32_t code = 0; code < (1u << (8 * bytes)); ++code) {
+      float x;
+      format->decode(reinterpret_cast<const std::byte*>(&code), &x, 1);  // little-endian
+      if (std::isfinite(x)) codes.push_back(x);
+    }
+    std::ranges::sort(codes);
+    std::vector<float> values = normal_row(4096, 0.02);
+    for (const double scale : {1e-4, 1.0, 100.0})
+      std::ranges::copy(normal_row(1024, scale), std::back_inserter(values));
+    const std::vector<float> out = stored(*format, values);
+    for (size_t i = 0; i < values.size(); ++i) {
+      const auto above = std::ranges::lower_bound(codes, values[i]);
+      double nearest = std::numeric_limits<double>::infinity();
+      if (above != codes.end()) nearest = std::min(nearest, double{*above} - values[i]);
+      if (above != codes.begin()) nearest = std::min(nearest, double{values[i]} - *(above - 1));
+      ASSERT_EQ(std::fabs(double{out[i]} - values[i]), nearest) << format->name << " " << values[i];
+    }
+  }
+  const std::vector<float> row = normal_row(4096, 0.02);
+  EXPECT_EQ(stored(formats::f32, row), row);
 }
 
 TEST(Formats, SixteenBitRoundsToNearestEven) {

@@ -76,6 +76,7 @@ Tensor linear_transposed(Context& ctx, const Tensor& x, const Tensor& weight, co
   CHECK(x.cols() == weight.dim(0), "x {} with weight {}", to_string(x.shape()), to_string(weight.shape()));
   Tensor y = Tensor::empty(ctx, {x.rows(), weight.cols()});
   if (!ctx.dry_run()) {
+    observe_input(ctx, weight, x.f32(), x.rows(), x.cols());
     run(ctx, product(x, view_weight(weight), weight.cols(), y.f32()));
     if (bias) add_bias(ctx, y, bias);
   }

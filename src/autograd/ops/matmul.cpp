@@ -1,5 +1,6 @@
 #include "autograd/ops/matmul.h"
 
+#include "autograd/aux.h"
 #include "core/error.h"
 #include "kernels/linear.h"
 
@@ -101,7 +102,12 @@ static void multiply_streaming(const Context& ctx, std::span<const Product> prod
   kernels::linear(ctx.pool, ctx.kernels, problems);
 }
 
+void observe_input(const Context& ctx, const Tensor& weight, const float* x, int64_t rows, int64_t in) {
+  if (ctx.aux != nullptr && ctx.aux->inputs != nullptr) ctx.aux->inputs->product(weight, x, rows, in);
+}
+
 void multiply(const Context& ctx, std::span<const Product> products) {
+  for (const Product& p : products) observe_input(ctx, p.weight, p.x, p.rows, p.weight.cols());
   if (ctx.stream_weights) return multiply_streaming(ctx, products);
   std::vector<kernels::Gemm> problems;
   for (const Product& p : products) problems.push_back(forward_problem(p.x, p.rows, p.weight, p.view, p.y));

@@ -30,6 +30,9 @@ struct Product {
 };
 void multiply(const Context& ctx, std::span<const Product> products);
 void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y);
+// Shows x (rows, in) to the context's InputObserver, where there is one. multiply() does; products of other
+// kinds call it.
+void observe_input(const Context& ctx, const Tensor& weight, const float* x, int64_t rows, int64_t in);
 // Adds `bias` (cols) to every row of y; any format.
 void add_bias(const Context& ctx, Tensor& y, const Tensor& bias);
 // dx (rows, in) (+)= dy (rows, out) W.
