@@ -17,7 +17,7 @@ except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 
-NOT_IN_GGUF = {"v3_halves", "v3_yarn_ratio"}
+NOT_IN_GGUF = {"v3_halves", "v3_yarn_ratio", "gpt_oss_wide_group"}
 # What the package does not list for an architecture: multi-token prediction, and layers without experts.
 EXTRA = {"deepseek2": {"nextn.eh_proj", "nextn.enorm", "nextn.hnorm", "nextn.shared_head_norm"},
          "qwen2moe": {"ffn_gate", "ffn_up", "ffn_down"}}

@@ -117,15 +117,23 @@ struct RouterOptions {
   // top_groups and group_score do not matter.
   bool per_group = false;
 };
+// gpt-oss: g = min(gate, limit), u = clamp(up, -limit, limit), g sigmoid(alpha g) (u + 1); plain SwiGLU
+// without a limit.
+struct SwigluForm {
+  float limit = 0, alpha = 1;
+};
 struct Experts {
   std::span<const Tensor> gate, up, down;  // E each: (F, D), (F, D), (D, F)
   Tensor scale = {};                       // (1, E), learnt, multiplies the routing weights; may be empty
+  std::span<const Tensor> gate_bias = {}, up_bias = {}, down_bias = {};  // none, or E each: (F), (F), (D)
+  SwigluForm form = {};
 };
 // Routed experts with SwiGLU (DeepSeek-V3 report §2.1.2). `bias` (E, may be empty) takes part in the choice
-// only. Gate in f32; ties go to the lowest index; no token is dropped. x (R, D) -> (R, D). `offsets` delimit
-// sequences for the balance loss.
+// only, `router_bias` (E, may be empty) is added to the router's logits. Gate in f32; ties go to the lowest
+// index; no token is dropped. x (R, D) -> (R, D). `offsets` delimit sequences for the balance loss.
 Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor& bias,
-               const Experts& experts, std::span<const int64_t> offsets, const RouterOptions& options);
+               const Experts& experts, std::span<const int64_t> offsets, const RouterOptions& options,
+               const Tensor& router_bias = {});
 
 // Sum over rows of -log softmax(hidden head^T)[target], over vocabulary rows in chunks: logits are never
 // kept. Rows whose target is negative do not count. With a tape the gradients of hidden and head times

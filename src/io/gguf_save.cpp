@@ -8,6 +8,7 @@
 #include "io/gguf_layout.h"
 #include "io/parameters.h"
 #include "models/gguf_family.h"
+#include "tensor/block_scales.h"
 
 namespace frugal {
 namespace {
@@ -23,13 +24,11 @@ struct Output {
 };
 
 const GgufFamily& family_of(const Json& config) {
-  const std::string type = config.at("model_type").get<std::string>();
-  for (const Architecture* architecture : all_architectures()) {
-    if (architecture->model_type != type) continue;
-    if (architecture->gguf != nullptr) return *architecture->gguf;
-    fail("models of type {} cannot be written as GGUF yet", type);
-  }
-  fail("model_type '{}' is not supported", type);
+  const Architecture* architecture = find_architecture(config);
+  CHECK(architecture != nullptr, "a model of no known architecture");
+  if (architecture->gguf == nullptr)
+    fail("models of type {} cannot be written as GGUF yet", architecture->model_type);
+  return *architecture->gguf;
 }
 
 // Whole numbers as u32, others as f32, lists of flags: what other programs expect of these keys.
@@ -55,8 +54,9 @@ void add(const std::string& key, const Json& value, GgufMetadata& metadata) {
 // general.file_type, which other programs show and nobody needs.
 uint32_t file_type(const Format& format) {
   constexpr std::pair<std::string_view, uint32_t> kTypes[] = {
-      {"f32", 0},   {"f16", 1},   {"q4_0", 2},  {"q4_1", 3},  {"q8_0", 7},  {"q5_0", 8},    {"q5_1", 9},
-      {"q2_k", 10}, {"q3_k", 12}, {"q4_k", 15}, {"q5_k", 17}, {"q6_k", 18}, {"iq4_nl", 25}, {"bf16", 32}};
+      {"f32", 0},   {"f16", 1},   {"q4_0", 2},    {"q4_1", 3},  {"q8_0", 7},
+      {"q5_0", 8},  {"q5_1", 9},  {"q2_k", 10},   {"q3_k", 12}, {"q4_k", 15},
+      {"q5_k", 17}, {"q6_k", 18}, {"iq4_nl", 25}, {"bf16", 32}, {"mxfp4", 38}};
   for (const auto& [name, number] : kTypes) {
     if (name == format.name) return number;
   }
@@ -125,7 +125,7 @@ class Plan {
     if (options_.mix != nullptr) wanted = &options_.mix->format_of(name, layers_, tied_);
     if (wanted == nullptr) {
       const bool plain = p.value->format().ggml >= 0 && p.value->scales() == nullptr;
-      wanted = plain ? &p.value->format() : &formats::bf16;
+      wanted = plain ? &p.value->format() : is_split_mxfp4(*p.value) ? &formats::mxfp4 : &formats::bf16;
     }
     const Format& used = format_for_rows(*wanted, shape.back());
     if (&used != wanted && options_.substituted) options_.substituted(name, *wanted, used);
@@ -188,6 +188,7 @@ void write_values(Context& ctx, GgufWriter& writer, const Output& out, const Ten
   if (&format == &value.format() && value.scales() == nullptr) {
     return writer.write(out.name, {value.data(), static_cast<size_t>(value.bytes())});
   }
+  const bool packed = &format == &formats::mxfp4 && is_split_mxfp4(value);
   const int64_t cols = value.cols(), rows = value.rows();
   const int64_t at_once = std::max<int64_t>(1, (int64_t{1} << 22) / cols);
   std::vector<std::byte> encoded;
@@ -195,10 +196,12 @@ void write_values(Context& ctx, GgufWriter& writer, const Output& out, const Ten
     const int64_t n = std::min(at_once, rows - begin);
     encoded.resize(static_cast<size_t>(format.bytes(n * cols)));
     ctx.pool.parallel_for(n, std::max<int64_t>(1, (1 << 14) / cols), [&](int64_t first, int64_t last, int) {
+      std::byte* to = encoded.data() + format.bytes(first * cols);
+      if (packed) return pack_mxfp4(value, begin + first, begin + last, to);
       std::vector<float> values(static_cast<size_t>((last - first) * cols));
       value.decode_rows(begin + first, begin + last, values.data());
       for (int64_t r = first; r < last; ++r) {
-        format.encode(values.data() + (r - first) * cols, encoded.data() + format.bytes(r * cols), cols,
+        format.encode(values.data() + (r - first) * cols, to + format.bytes((r - first) * cols), cols,
                       weights.empty() ? nullptr : weights.data());
       }
     });

@@ -1,93 +1,20 @@
 #include "io/model_files.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <set>
-#include <unordered_map>
-#include <unordered_set>
-#include <vector>
 
 #include "core/error.h"
 #include "core/json.h"
 #include "io/gguf_model.h"
-#include "io/parameters.h"
-#include "io/safetensors.h"
+#include "io/hf_weights.h"
 
 namespace frugal {
 namespace {
 
-bool tolerated(const std::string& name, const ParameterList& wanted) {
-  return wanted.aliases.contains(name) || name.ends_with("rotary_emb.inv_freq");
-}
-
-const Format& format_of(const SafetensorsEntry& entry, const fs::path& directory) {
-  const Format* format = find_safetensors_format(entry.dtype);
-  if (format == nullptr) {
-    fail("{}: tensor {} is stored as {}, which is not supported yet", directory.string(), entry.name,
-         entry.dtype);
-  }
-  return *format;
-}
-
-// Decodes into a new f32 tensor, in pieces that threads share.
-Tensor decode(Context& ctx, const SafetensorsEntry& entry, const Format& format) {
-  Tensor out = Tensor::empty(ctx, entry.shape);
-  if (ctx.dry_run()) return out;
-  constexpr int64_t kPiece = 1 << 16;
-  ctx.pool.parallel_for(out.size(), kPiece, [&](int64_t begin, int64_t end, int) {
-    format.decode(entry.data.data() + format.bytes(begin), out.f32() + begin, end - begin);
-  });
-  return out;
-}
-
-// Small tensors are read by kernels that take f32 only.
-bool is_small(Role role) {
-  return role == Role::norm || role == Role::bias || role == Role::buffer;
-}
-
-Tensor take(Context& ctx, const SafetensorsEntry& entry, const ParameterInfo& info, Weights weights,
-            const fs::path& directory) {
-  const Format& format = format_of(entry, directory);
-  const auto address = reinterpret_cast<uintptr_t>(entry.data.data());
-  const bool aligned = address % static_cast<uintptr_t>(format.block_bytes) == 0;
-  if (weights == Weights::copied_f32 || is_small(info.role) || !aligned) return decode(ctx, entry, format);
-  return Tensor::alias(entry.shape, format, entry.data.data(), entry.file);
-}
-
-void check_names(const ParameterList& wanted, const SafetensorsDirectory& files) {
-  Complaints complaints;
-  std::unordered_set<std::string> known;
-  for (const auto& [name, value, info] : wanted.parameters) {
-    known.insert(name);
-    const SafetensorsEntry* entry = files.find(name);
-    if (entry == nullptr) {
-      complaints.missing(fmt::format("{} {}", name, to_string(value->shape())));
-    } else if (entry->shape != value->shape()) {
-      complaints.different(
-          fmt::format("{} wants {}, found {}", name, to_string(value->shape()), to_string(entry->shape)));
-    }
-  }
-  for (const SafetensorsEntry& entry : files.entries()) {
-    if (!known.contains(entry.name) && !tolerated(entry.name, wanted)) {
-      complaints.unexpected(fmt::format("{} {}", entry.name, to_string(entry.shape)));
-    }
-  }
-  complaints.raise(files.path(), "config.json");
-}
-
-void assign(Context& ctx, Model& model, const SafetensorsDirectory& files, Weights weights) {
-  const ParameterList wanted(model);
-  check_names(wanted, files);
-  for (const auto& [name, value, info] : wanted.parameters) {
-    *value = take(ctx, *files.find(name), info, weights, files.path());
-  }
-}
-
-bool lacks_all_mtp(Model& model, const SafetensorsDirectory& files) {
+bool lacks_all_mtp(Model& model, const HfWeights& weights) {
   bool wanted = false, found = false;
   for (const auto& [name, value, info] : ParameterList(model).parameters) {
     wanted = wanted || info.mtp;
-    found = found || (info.mtp && files.find(name) != nullptr);
+    found = found || (info.mtp && weights.holds(name));
   }
   return wanted && !found;
 }
@@ -132,54 +59,23 @@ std::unique_ptr<Model> load_model(Context& ctx, const fs::path& directory, Weigh
   }
   auto model = declare_model(directory);
   const SafetensorsDirectory files(directory);
-  if (lacks_all_mtp(*model, files)) {
+  const HfWeights found(files, model->config());
+  if (lacks_all_mtp(*model, found)) {
     Json config = model->config();
     config["num_nextn_predict_layers"] = 0;
     model = create_from_file(config, directory);
   }
-  assign(ctx, *model, files, weights);
+  found.load(ctx, *model, weights);
   return model;
 }
 
 void load_parameters(Context& ctx, Model& model, const fs::path& directory, Weights weights) {
   if (is_gguf(directory)) return GgufModel(directory).load(ctx, model, weights);
-  assign(ctx, model, SafetensorsDirectory(directory), weights);
+  const SafetensorsDirectory files(directory);
+  // How the weights lie is the directory's to say: the model may have been made from another config.
+  const fs::path config = directory / "config.json";
+  HfWeights(files, fs::exists(config) ? read_json_file(config) : model.config()).load(ctx, model, weights);
 }
-
-namespace {
-
-void write_weights(const fs::path& path, const ParameterList& all, const Format& format) {
-  std::vector<SafetensorsDeclaration> declarations;
-  std::unordered_map<std::string, const ParameterList::Parameter*> by_name;
-  const auto format_for = [&](const ParameterList::Parameter& p) -> const Format& {
-    return p.info.role == Role::buffer ? formats::f32 : format;
-  };
-  for (const ParameterList::Parameter& p : all.parameters) {
-    declarations.push_back({p.name, std::string(format_for(p).safetensors), p.value->shape()});
-    by_name[p.name] = &p;
-  }
-  SafetensorsWriter writer(path, std::move(declarations));
-  constexpr int64_t kPiece = 1 << 18;
-  std::vector<float> values;
-  std::vector<std::byte> encoded;
-  for (const SafetensorsDeclaration& declaration : writer.order()) {
-    const ParameterList::Parameter& p = *by_name.at(declaration.name);
-    const Format& to = format_for(p);
-    CHECK(p.value->allocated(), "{} has no values", p.name);
-    const int64_t cols = p.value->cols(), rows = std::max<int64_t>(1, kPiece / cols);
-    for (int64_t row = 0; row < p.value->rows(); row += rows) {
-      const int64_t end = std::min(row + rows, p.value->rows()), n = (end - row) * cols;
-      values.resize(static_cast<size_t>(n));
-      p.value->decode_rows(row, end, values.data());  // with the factors of blocks, where there are any
-      encoded.resize(static_cast<size_t>(to.bytes(n)));
-      to.encode(values.data(), encoded.data(), n);
-      writer.write(p.name, encoded);
-    }
-  }
-  writer.commit();
-}
-
-}  // namespace
 
 void save_model(const fs::path& directory, Model& model, const GenerationConfig& generation,
                 const Format& format) {
@@ -188,8 +84,14 @@ void save_model(const fs::path& directory, Model& model, const GenerationConfig&
   }
   CHECK(model.layout() == WeightLayout{}, "weights to be saved are loaded as mapped_hf or copied_f32");
   make_directories(directory);
-  write_weights(directory / "model.safetensors", ParameterList(model), format);
   Json config = model.config();
+  std::vector<HfTensor> tensors;
+  EachParameter each([&](const std::string& name, Tensor& value, const ParameterInfo& info) {
+    tensors.push_back({name, &value, info.role == Role::buffer ? &formats::f32 : &format});
+  });
+  model.visit(each);
+  write_hf_weights(directory / "model.safetensors", tensors, config);
+  config.erase("quantization_config");  // what the weights were read from
   config["torch_dtype"] = &format == &formats::f32 ? "float32" : "bfloat16";
   config.erase("dtype");  // the newer name of the same key must not contradict it
   write_json_file(directory / "config.json", config);

@@ -25,9 +25,18 @@ class ParameterList : public ParamVisitor {
     parameters.push_back({name, &value, info});
   }
   void alias(const std::string& name, const std::string&) override { aliases.insert(name); }
+  void spare_modules(const std::string& prefix, int64_t first, const std::string& mark) override {
+    spare = {prefix, first, mark};
+  }
 
   std::vector<Parameter> parameters;
   std::unordered_set<std::string> aliases;
+  struct Spare {
+    std::string prefix;
+    int64_t first = 0;
+    std::string mark;
+  };
+  Spare spare;  // what files may hold beside that
 };
 
 // Collects complaints; a message shows the first few of each kind.

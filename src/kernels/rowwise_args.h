@@ -80,7 +80,8 @@ struct Rope {
 };
 
 // out = silu(gate) * up (Shazeer 2020, "GLU variants"); gate and up may be halves of one (rows, 2 cols)
-// array.
+// array. With a limit above 0, gpt-oss's form (its model.py, swiglu): g = min(gate, limit),
+// u = max(min(up, limit), -limit), out = g sigmoid(alpha g) (u + 1).
 struct Swiglu {
   int64_t rows, cols;
   const float* gate;
@@ -89,6 +90,7 @@ struct Swiglu {
   int64_t up_row = 0;
   float* out;
   int64_t out_row = 0;
+  float limit = 0, alpha = 1;
 };
 
 struct SwigluGrad {
@@ -103,6 +105,7 @@ struct SwigluGrad {
   int64_t dgate_row = 0;
   float* dup;
   int64_t dup_row = 0;
+  float limit = 0, alpha = 1;
 };
 
 // erf: x Phi(x), exact to 2e-7. tanh: the approximation of Hendrycks & Gimpel 2016 that GPT-2 uses.

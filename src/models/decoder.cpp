@@ -52,6 +52,8 @@ void Decoder::visit(ParamVisitor& v) {
     mtp_[k].block.visit(v, name);
     mtp_[k].norm.visit(v, name + ".shared_head.norm");
   }
+  if (config_.spare_mtp)
+    v.spare_modules(n.layers, static_cast<int64_t>(blocks_.size() + mtp_.size()), ".enorm.weight");
 }
 
 Tensor Decoder::embed(Context& ctx, const Batch& batch) const {

@@ -25,6 +25,7 @@ struct DecoderConfig {
   bool tied;
   double init_std;
   int bos = -1, eos = -1;
+  bool spare_mtp = false;          // files may hold MTP modules that the config does not ask for
   bool learned_positions = false;  // GPT-2: a table of positions is added to the embedding
   Norm::Kind norm = Norm::Kind::rms;
   DecoderNames names = {};

@@ -163,7 +163,8 @@ std::unique_ptr<Model> build_deepseek_like(const Json& given, Json fields, const
                               .tied = c.tie_word_embeddings,
                               .init_std = c.initializer_range,
                               .bos = token_id(given, "bos_token_id"),
-                              .eos = token_id(given, "eos_token_id")};
+                              .eos = token_id(given, "eos_token_id"),
+                              .spare_mtp = true};
   fields["num_key_value_heads"] = c.num_attention_heads;  // transformers would assume V3's own
   if (!c.q_lora_rank) fields["q_lora_rank"] = nullptr;
   return std::make_unique<Decoder>(decoder,

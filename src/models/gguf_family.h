@@ -61,6 +61,6 @@ void write_gguf_rope(const Json& config, int64_t width, GgufDescription& out);
 Json rope_scaling_of(const Json& config);
 
 extern const GgufFamily kLlamaGguf, kMistralGguf, kQwen2Gguf, kQwen3Gguf, kQwen2MoeGguf, kQwen3MoeGguf,
-    kDeepseekV2Gguf, kDeepseekV3Gguf, kGpt2Gguf, kPanguEmbeddedGguf;
+    kDeepseekV2Gguf, kDeepseekV3Gguf, kGpt2Gguf, kPanguEmbeddedGguf, kGptOssGguf, kMixtralGguf;
 
 }  // namespace frugal

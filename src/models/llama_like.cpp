@@ -62,6 +62,7 @@ std::unique_ptr<Model> build_llama_like(const Json& given, const Json& fields, c
   std::vector<Block> blocks;
   for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
     Block block;
+    block.names = family.names;
     block.input_norm = Norm(c.hidden_size, eps);
     block.post_attention_norm = Norm(c.hidden_size, eps);
     block.attention = std::make_unique<GqaAttention>(GqaConfig{.hidden = c.hidden_size,
@@ -72,7 +73,8 @@ std::unique_ptr<Model> build_llama_like(const Json& given, const Json& fields, c
                                                                .output_bias = family.output_bias,
                                                                .qk_norm = family.qk_norm,
                                                                .eps = eps,
-                                                               .window = family.window(i)},
+                                                               .window = family.window(i),
+                                                               .sinks = family.sinks},
                                                      rope);
     block.ffn = family.ffn(i);
     blocks.push_back(std::move(block));

@@ -39,7 +39,8 @@ struct WindowConfig {
 struct LlamaLikeFamily {
   const char* model_type;
   const char* hf_class;
-  bool qkv_bias = false, output_bias = false, qk_norm = false;
+  bool qkv_bias = false, output_bias = false, qk_norm = false, sinks = false;
+  BlockNames names = {};
   std::function<int64_t(int64_t layer)> window = [](int64_t) { return int64_t{0}; };
   std::function<std::unique_ptr<FfnModule>(int64_t layer)> ffn;
 };

@@ -33,6 +33,11 @@ constexpr GgufKey kMoeKeys[] = {
     {"expert_weights_norm", "norm_topk_prob", Kind::flag, false},
 };
 
+constexpr GgufKey kMixtralKeys[] = {
+    {"expert_count", "num_local_experts"},
+    {"expert_used_count", "num_experts_per_tok"},
+};
+
 constexpr GgufName kCommonNames[] = {
     {"model.embed_tokens.weight", "token_embd.weight"},
     {"model.norm.weight", "output_norm.weight"},
@@ -55,6 +60,12 @@ constexpr GgufName kRotatedNames[] = {
     {"model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", rotated_rows},
     {"model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias", rotated_rows},
     {"model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias", rotated_rows},
+};
+constexpr GgufName kMixtralNames[] = {
+    {"model.layers.{}.block_sparse_moe.gate.weight", "blk.{}.ffn_gate_inp.weight"},
+    {"model.layers.{}.block_sparse_moe.experts.{}.w1.weight", "blk.{}.ffn_gate_exps.weight"},
+    {"model.layers.{}.block_sparse_moe.experts.{}.w3.weight", "blk.{}.ffn_up_exps.weight"},
+    {"model.layers.{}.block_sparse_moe.experts.{}.w2.weight", "blk.{}.ffn_down_exps.weight"},
 };
 constexpr GgufName kQwenNames[] = {
     {"model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight"},
@@ -80,6 +91,11 @@ std::vector<GgufName> joined(std::span<const GgufName> own) {
 }
 std::vector<GgufName> llama_names() {
   return joined(kRotatedNames);
+}
+std::vector<GgufName> mixtral_names() {
+  std::vector<GgufName> names = llama_names();
+  names.insert(names.end(), std::begin(kMixtralNames), std::end(kMixtralNames));
+  return names;
 }
 std::vector<GgufName> qwen_names() {
   return joined(kQwenNames);
@@ -185,14 +201,20 @@ GgufDescription describe_qwen_moe(const Json& config) {
   return out;
 }
 
+GgufDescription describe_mixtral(const Json& config) {
+  GgufDescription out = describe_mistral(config);
+  write_gguf_keys(config, kMixtralKeys, out.metadata);
+  return out;
+}
+
+bool is_mixtral(const GgufFacts& facts) {
+  return facts.metadata.contains("expert_count") && facts.metadata["expert_count"] != 0;
+}
 bool is_mistral(const GgufFacts& facts) {
-  return facts.metadata.contains("attention.sliding_window");
+  return facts.metadata.contains("attention.sliding_window") && !is_mixtral(facts);
 }
 
 Json llama_config(const GgufFacts& facts) {
-  if (facts.metadata.contains("expert_count") && facts.metadata["expert_count"] != 0) {
-    fail("{}: experts in the llama architecture (Mixtral) are not supported", facts.where);
-  }
   Json config = {{"model_type", "llama"}};
   read_common(facts, config);
   config["attention_bias"] = facts.has("blk.0.attn_q.bias");
@@ -203,6 +225,12 @@ Json mistral_config(const GgufFacts& facts) {
   Json config = {{"model_type", "mistral"}};
   read_common(facts, config);
   read_windows(facts, config);
+  return config;
+}
+Json mixtral_config(const GgufFacts& facts) {
+  Json config = mistral_config(facts);
+  config["model_type"] = "mixtral";
+  read_gguf_keys(facts, kMixtralKeys, config);
   return config;
 }
 Json qwen2_config(const GgufFacts& facts) {
@@ -266,6 +294,8 @@ Json pangu_embedded_config(const GgufFacts& facts) {
 
 extern const GgufFamily kMistralGguf{"llama",        is_mistral,       llama_names,
                                      mistral_config, describe_mistral, widths};
+extern const GgufFamily kMixtralGguf{"llama",        is_mixtral,       mixtral_names,
+                                     mixtral_config, describe_mixtral, widths};
 extern const GgufFamily kLlamaGguf{"llama", nullptr, llama_names, llama_config, describe_llama, widths};
 extern const GgufFamily kQwen2Gguf{"qwen2", nullptr, qwen_names, qwen2_config, describe_qwen, widths};
 extern const GgufFamily kQwen3Gguf{"qwen3", nullptr, qwen_names, qwen3_config, describe_qwen, widths};

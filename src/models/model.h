@@ -67,6 +67,7 @@ class Model {
 Tensor logits(Context& ctx, const Model& model, const Tensor& normed, std::span<const int64_t> rows = {});
 
 struct GgufFamily;  // models/gguf_family.h
+struct HfStack;     // models/hf_stack.h
 
 struct Architecture {
   std::string_view model_type;  // HF's, and the file's name
@@ -74,9 +75,13 @@ struct Architecture {
   std::unique_ptr<Model> (*create)(
       const Json& config);           // parameters declared, not allocated; UsageError on bad dims
   const GgufFamily* gguf = nullptr;  // null: not read from GGUF files, nor written to them
+  // Parameters that are parts of larger tensors in Hugging Face's layout; mostly none.
+  std::span<const HfStack> stacks = {};
 };
 // The explicit list of registry.cpp.
 std::span<const Architecture* const> all_architectures();
+// By config.json's model_type; null when there is none.
+const Architecture* find_architecture(const Json& config);
 // From HF's config.json; Error lists the supported model types.
 std::unique_ptr<Model> create_model(const Json& config);
 

@@ -1,6 +1,5 @@
 // Ready-made shapes, as HF's config.json would give them: ours from nano up, their dense twins (same width
-// and depth, the baseline every saving is measured against), the two bench models, and the published DeepSeek
-// and openPangu models.
+// and depth, the baseline every saving is measured against), the two bench models, and published ones.
 #include <array>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -103,6 +102,10 @@ constexpr std::array kPresets = {
       "q_lora_rank": 1536, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
       "routed_scaling_factor": 2.5, "norm_topk_prob": true, "sandwich_norm": true, "max_position_embeddings": 131072,
       "rms_norm_eps": 1e-5, "rope_theta": 25600000.0, "tie_word_embeddings": false})"},
+    Preset{"gpt-oss-20b", "gpt-oss-20b, 20.9 B", R"({"model_type": "gpt_oss", "num_hidden_layers": 24,
+      "num_local_experts": 32})"},
+    Preset{"gpt-oss-120b", "gpt-oss-120b, 116.8 B", R"({"model_type": "gpt_oss", "num_hidden_layers": 36,
+      "num_local_experts": 128})"},
 };
 
 }  // namespace

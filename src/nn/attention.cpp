@@ -35,11 +35,11 @@ std::vector<int64_t> range(int64_t begin, int64_t end) {
 }  // namespace
 
 Tensor attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch,
-              Cache* cache, int layer, ops::AttentionOptions options) {
-  if (cache == nullptr) return ops::attention(ctx, q, k, v, batch.offsets, options);
+              Cache* cache, int layer, ops::AttentionOptions options, const Tensor& sinks) {
+  if (cache == nullptr) return ops::attention(ctx, q, k, v, batch.offsets, options, sinks);
   cache->append(ctx, layer, batch, k, v);
   options.kv_format = &cache->format();
-  return ops::attention_cached(ctx, q, batch.offsets, cached_keys(*cache, layer, batch), options);
+  return ops::attention_cached(ctx, q, batch.offsets, cached_keys(*cache, layer, batch), options, sinks);
 }
 
 GqaAttention::GqaAttention(const GqaConfig& c, std::shared_ptr<RopeTable> rope)
@@ -50,6 +50,7 @@ GqaAttention::GqaAttention(const GqaConfig& c, std::shared_ptr<RopeTable> rope)
       v_proj_(c.hidden, c.kv_heads * c.head_dim, c.qkv_bias),
       o_proj_(c.heads * c.head_dim, c.hidden, c.output_bias) {
   if (c.qk_norm) q_norm_ = k_norm_ = Norm(c.head_dim, c.eps);
+  if (c.sinks) sinks_ = Tensor::declare({c.heads});
 }
 
 Tensor GqaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer) {
@@ -69,7 +70,7 @@ Tensor GqaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, 
                                       .v_dim = c.head_dim,
                                       .scale = 1.0f / std::sqrt(static_cast<float>(c.head_dim)),
                                       .window = c.window};
-  return o_proj_.forward(ctx, attend(ctx, q, k, v, batch, cache, layer, options));
+  return o_proj_.forward(ctx, attend(ctx, q, k, v, batch, cache, layer, options, sinks_));
 }
 
 void GqaAttention::visit(ParamVisitor& v, const std::string& name) {
@@ -81,6 +82,7 @@ void GqaAttention::visit(ParamVisitor& v, const std::string& name) {
     q_norm_.visit(v, name + ".q_norm");
     k_norm_.visit(v, name + ".k_norm");
   }
+  if (config_.sinks) v.parameter(name + ".sinks", sinks_, {Role::bias});
 }
 
 CacheLayer GqaAttention::cache_layer() const {

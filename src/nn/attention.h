@@ -23,7 +23,7 @@ class AttentionModule {
 
 // softmax(q k^T) v of the batch's own rows, or of all that the cache holds once k and v are appended to it.
 Tensor attend(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch,
-              Cache* cache, int layer, ops::AttentionOptions options);
+              Cache* cache, int layer, ops::AttentionOptions options, const Tensor& sinks = {});
 
 struct GqaConfig {
   int64_t hidden, heads, kv_heads, head_dim;
@@ -31,6 +31,7 @@ struct GqaConfig {
   bool qk_norm = false;  // an RMSNorm over each head of q and k, before rotation (Qwen3)
   float eps = 1e-6f;     // of that norm
   int64_t window = 0;    // keys a query sees, its own included; 0 for all
+  bool sinks = false;    // a learned score per head that takes its share of the softmax and gives nothing
   ops::RopePairing pairing = ops::RopePairing::halves;
 };
 
@@ -50,6 +51,7 @@ class GqaAttention : public AttentionModule {
   std::shared_ptr<RopeTable> rope_;
   Linear q_proj_, k_proj_, v_proj_, o_proj_;
   Norm q_norm_, k_norm_;
+  Tensor sinks_;
 };
 
 struct MlaConfig {

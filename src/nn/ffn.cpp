@@ -37,8 +37,13 @@ MoeFfn::MoeFfn(const MoeConfig& c)
     gate_.push_back(Tensor::declare({c.inner, c.hidden}));
     up_.push_back(Tensor::declare({c.inner, c.hidden}));
     down_.push_back(Tensor::declare({c.hidden, c.inner}));
+    if (!c.biases) continue;
+    gate_bias_.push_back(Tensor::declare({c.inner}));
+    up_bias_.push_back(Tensor::declare({c.inner}));
+    down_bias_.push_back(Tensor::declare({c.hidden}));
   }
   if (c.router_scale) scale_ = Tensor::declare({1, c.router.experts});
+  if (c.biases) router_bias_ = Tensor::declare({c.router.experts});
   if (c.shared_inner > 0) {
     shared_ = std::make_unique<DenseFfn>(c.hidden, c.shared_inner, ParameterInfo{Role::matrix, 1, c.mtp});
     if (c.gated_shared) shared_gate_ = Linear(c.hidden, 1, false, {Role::router, 1, c.mtp});
@@ -46,29 +51,45 @@ MoeFfn::MoeFfn(const MoeConfig& c)
 }
 
 Tensor MoeFfn::forward(Context& ctx, const Tensor& x, const Batch& batch) {
-  const Tensor routed =
-      ops::moe_ffn(ctx, x, router_, config_.has_bias ? bias_ : Tensor{},
-                   {.gate = gate_, .up = up_, .down = down_, .scale = scale_}, batch.offsets, config_.router);
+  const ops::Experts experts{.gate = gate_,
+                             .up = up_,
+                             .down = down_,
+                             .scale = scale_,
+                             .gate_bias = gate_bias_,
+                             .up_bias = up_bias_,
+                             .down_bias = down_bias_,
+                             .form = config_.form};
+  const Tensor routed = ops::moe_ffn(ctx, x, router_, config_.has_bias ? bias_ : Tensor{}, experts,
+                                     batch.offsets, config_.router, router_bias_);
   if (!shared_) return routed;
   Tensor shared = shared_->forward(ctx, x, batch);
   if (config_.gated_shared) shared = ops::sigmoid_gate(ctx, shared, shared_gate_.forward(ctx, x));
   return ops::add(ctx, routed, shared);
 }
 
-void MoeFfn::visit(ParamVisitor& v, const std::string& name) {
+void MoeFfn::visit_experts(ParamVisitor& v, const std::string& name) {
   const ops::RouterOptions& r = config_.router;
-  v.parameter(name + ".gate.weight", router_, {Role::router, 1, config_.mtp});
-  if (config_.has_bias)
-    v.parameter(name + ".gate.e_score_correction_bias", bias_, {Role::buffer, 1, config_.mtp});
-  if (config_.router_scale) v.parameter(name + ".router_scale", scale_, {Role::norm, 1, config_.mtp});
-  const ParameterInfo info{Role::expert, static_cast<double>(r.top_k) / static_cast<double>(r.experts),
-                           config_.mtp};
+  const double activity = static_cast<double>(r.top_k) / static_cast<double>(r.experts);
   for (size_t e = 0; e < gate_.size(); ++e) {
-    const std::string expert = name + ".experts." + std::to_string(e);
-    v.parameter(expert + ".gate_proj.weight", gate_[e], info);
-    v.parameter(expert + ".up_proj.weight", up_[e], info);
-    v.parameter(expert + ".down_proj.weight", down_[e], info);
+    const auto part = [&](std::string pattern, Tensor& weight, std::vector<Tensor>& biases) {
+      const std::string full = name + pattern.replace(pattern.find("{}"), 2, std::to_string(e));
+      v.parameter(full + ".weight", weight, {Role::expert, activity, config_.mtp});
+      if (config_.biases) v.parameter(full + ".bias", biases[e], {Role::bias, activity, config_.mtp});
+    };
+    part(config_.names.gate, gate_[e], gate_bias_);
+    part(config_.names.up, up_[e], up_bias_);
+    part(config_.names.down, down_[e], down_bias_);
   }
+}
+
+void MoeFfn::visit(ParamVisitor& v, const std::string& name) {
+  const std::string router = name + config_.names.router;
+  v.parameter(router + ".weight", router_, {Role::router, 1, config_.mtp});
+  if (config_.biases) v.parameter(router + ".bias", router_bias_, {Role::bias, 1, config_.mtp});
+  if (config_.has_bias)
+    v.parameter(router + ".e_score_correction_bias", bias_, {Role::buffer, 1, config_.mtp});
+  if (config_.router_scale) v.parameter(name + ".router_scale", scale_, {Role::norm, 1, config_.mtp});
+  visit_experts(v, name);
   if (shared_) shared_->visit(v, name + config_.shared_name);
   if (config_.gated_shared) shared_gate_.visit(v, name + ".shared_expert_gate");
 }

@@ -44,6 +44,14 @@ class GeluFfn : public FfnModule {
   Linear c_fc_, c_proj_;
 };
 
+// What the parts of a mixture of experts are called in checkpoints; {} stands for the expert.
+struct MoeNames {
+  const char* router = ".gate";
+  const char* gate = ".experts.{}.gate_proj";
+  const char* up = ".experts.{}.up_proj";
+  const char* down = ".experts.{}.down_proj";
+};
+
 struct MoeConfig {
   int64_t hidden, inner;  // inner: width of one routed expert
   int64_t shared_inner;   // width of the shared expert, 0 for none
@@ -53,6 +61,9 @@ struct MoeConfig {
   const char* shared_name = ".shared_experts";
   bool mtp = false;
   bool router_scale = false;  // a learnt factor of each expert's weight (Pangu Pro MoE)
+  bool biases = false;        // on the router and on every expert's three matrices (gpt-oss)
+  ops::SwigluForm form = {};
+  MoeNames names = {};
 };
 
 class MoeFfn : public FfnModule {
@@ -63,9 +74,12 @@ class MoeFfn : public FfnModule {
   Tensor* routing_bias() override { return config_.has_bias ? &bias_ : nullptr; }
 
  private:
+  void visit_experts(ParamVisitor& v, const std::string& name);
+
   MoeConfig config_;
-  Tensor router_, bias_, scale_;
+  Tensor router_, bias_, scale_, router_bias_;
   std::vector<Tensor> gate_, up_, down_;
+  std::vector<Tensor> gate_bias_, up_bias_, down_bias_;
   std::unique_ptr<DenseFfn> shared_;
   Linear shared_gate_;
 };

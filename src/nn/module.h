@@ -33,6 +33,11 @@ class ParamVisitor {
   virtual void parameter(const std::string& name, Tensor& value, const ParameterInfo& info) = 0;
   // `name` is stored under `target` (a tied head): not a parameter of its own.
   virtual void alias(const std::string& name, const std::string& target) { (void)name, (void)target; }
+  // Files may hold modules that the model leaves out: "PREFIXi." with i from `first` on, where there is a
+  // tensor "PREFIXi" + mark (MTP modules beyond those that the config asks for).
+  virtual void spare_modules(const std::string& prefix, int64_t first, const std::string& mark) {
+    (void)prefix, (void)first, (void)mark;
+  }
 };
 
 // Calls a function for every parameter: the visitor for one-off uses.

@@ -39,6 +39,9 @@ namespace formats {
 extern const Format f32, bf16, f16, f8_e4m3;
 extern const Format q8_0, q4_0, q4_1, q5_0, q5_1, mxfp4, iq4_nl;
 extern const Format q2_k, q3_k, q4_k, q5_k, q6_k;
+// Codes and factors of Hugging Face's MXFP4 (block_scales.h): parts of a tensor, in no list to choose from,
+// read only.
+extern const Format f4_e2m1, f8_e8m0;
 }  // namespace formats
 
 std::span<const Format* const> all_formats();

@@ -95,18 +95,16 @@ void Tensor::decode_rows(int64_t begin, int64_t end, float* to) const {
   CHECK(allocated());
   const int64_t width = cols();
   CHECK(begin >= 0 && begin <= end && end <= rows(), "rows {} to {} of {}", begin, end, to_string(shape_));
+  if (scales_) return decode_scaled_rows(*this, begin, end, to);
   format_->decode(data_.get() + format_->bytes(begin * width), to, (end - begin) * width);
-  if (!scales_) return;
-  for (int64_t r = begin; r < end; ++r, to += width) {
-    const float* factors = scales_->factors.f32() + r / scales_->rows * scales_->factors.cols();
-    for (int64_t c = 0; c < width; ++c) to[c] *= factors[c / scales_->cols];
-  }
 }
 
 Tensor Tensor::with_scales(const BlockScales& scales) const {
   const Shape wanted = factor_shape(shape_, scales.rows, scales.cols);
-  CHECK(scales.factors.is_f32() && scales.factors.shape() == wanted, "factors {} for {}, expected {}",
+  const bool known = scales.factors.is_f32() || &scales.factors.format() == &formats::f8_e8m0;
+  CHECK(known && scales.factors.shape() == wanted, "factors {} for {}, expected {}",
         to_string(scales.factors.shape()), to_string(shape_), to_string(wanted));
+  CHECK(scales.row_step == 1 || (scales.row_step > 1 && scales.rows == 1));
   Tensor t = *this;
   t.scales_ = std::make_shared<const BlockScales>(scales);
   return t;

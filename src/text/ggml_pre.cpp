@@ -1,5 +1,6 @@
 #include "text/ggml_pre.h"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -181,14 +182,17 @@ GgmlPre ggml_pre(std::string_view name, const std::string& where) {
 std::string_view ggml_pre_name(const Json& pre_tokenizer, bool ignore_merges) {
   std::vector<std::string> steps;
   if (!add_steps(pre_tokenizer, steps)) return {};
+  for (std::string& step : steps) step = escaped(step);
+  std::string_view merging;
   for (const Entry& entry : kTable) {
-    const std::vector<std::string_view> wanted = steps_of(entry);
-    if (entry.ignore_merges != ignore_merges || wanted.size() != steps.size()) continue;
-    bool same = true;
-    for (size_t i = 0; i < steps.size(); ++i) same = same && escaped(steps[i]) == wanted[i];
-    if (same) return entry.names.substr(0, entry.names.find(' '));
+    if (!std::ranges::equal(steps_of(entry), steps)) continue;
+    const std::string_view name = entry.names.substr(0, entry.names.find(' '));
+    if (entry.ignore_merges == ignore_merges) return name;
+    if (ignore_merges) merging = name;
   }
-  return {};
+  // gpt-oss's tokenizer.json takes whole words from the vocabulary before it merges; llama.cpp only merges,
+  // and calls it gpt-4o all the same. Where every token can be merged from its parts that is the same.
+  return merging;
 }
 
 }  // namespace frugal

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "data/hash.h"
+#include "io/hf_weights.h"
 
 namespace frugal {
 namespace {
@@ -36,6 +37,12 @@ void write_tensors(const fs::path& path, const std::vector<NamedTensor>& tensors
     writer.write(next.name, {value.data(), static_cast<size_t>(value.bytes())});
   }
   writer.commit();
+}
+
+void write_weights(const fs::path& path, const Snapshot& snapshot) {
+  std::vector<HfTensor> tensors;
+  for (const auto& [name, value] : snapshot.weights) tensors.push_back({name, &value, &value.format()});
+  write_hf_weights(path, tensors, parse_json(snapshot.config, "config.json"));
 }
 
 // Size and hash of every file of model/ and state/, so that loading can tell damage from data.
@@ -182,7 +189,7 @@ void CheckpointStore::write(const Snapshot& snapshot) {
     write_file_atomically(temporary / "model" / "config.json", snapshot.config);
     for (const auto& [file, content] : snapshot.model_files)
       write_file_atomically(temporary / "model" / file, content);
-    write_tensors(temporary / "model" / "model.safetensors", snapshot.weights);
+    write_weights(temporary / "model" / "model.safetensors", snapshot);
     write_tensors(temporary / "state" / "optimizer.safetensors", snapshot.optimizer);
     write_file_atomically(temporary / "state" / "state.json", snapshot.state);
     write_file_list(temporary);
@@ -227,6 +234,13 @@ Checkpoint::Checkpoint(const fs::path& directory)
   state_ = std::make_unique<Json>(read_json_file(directory / "state" / "state.json"));
   config_ = std::make_unique<Json>(read_json_file(directory / "model" / "config.json"));
   optimizer_ = std::make_unique<SafetensorsFile>(directory / "state" / "optimizer.safetensors");
+  found_ = std::make_unique<HfWeights>(weights_, *config_);
+}
+
+Checkpoint::~Checkpoint() = default;
+
+void Checkpoint::load_weight(const std::string& name, Tensor& to) const {
+  if (!found_->copy_slice(name, to)) load(weights_, name, to);
 }
 
 template <class File>

@@ -27,6 +27,8 @@
 
 namespace frugal {
 
+class HfWeights;  // io/hf_weights.h
+
 struct NamedTensor {
   std::string name;
   Tensor value;
@@ -82,11 +84,12 @@ class CheckpointStore {
 class Checkpoint {
  public:
   explicit Checkpoint(const fs::path& directory);
+  ~Checkpoint();
   const fs::path& directory() const { return directory_; }
   const Json& state() const { return *state_; }
   const Json& config() const { return *config_; }
   // Copies into `to` (f32); Error when there is no such tensor or its shape differs.
-  void load_weight(const std::string& name, Tensor& to) const { load(weights_, name, to); }
+  void load_weight(const std::string& name, Tensor& to) const;
   void load_optimizer(const std::string& name, Tensor& to) const { load(*optimizer_, name, to); }
 
  private:
@@ -96,6 +99,7 @@ class Checkpoint {
   fs::path directory_;
   std::unique_ptr<Json> state_, config_;
   SafetensorsDirectory weights_;
+  std::unique_ptr<HfWeights> found_;  // the parameters in it
   std::unique_ptr<SafetensorsFile> optimizer_;
 };
 

@@ -95,6 +95,7 @@ void Trainer::prepare_snapshot() {
   Json config = model_.config();  // as io's save_model writes it
   config["torch_dtype"] = "float32";
   config.erase("dtype");
+  config.erase("quantization_config");
   snapshot_.config = to_text(config, 2) + "\n";
   snapshot_.model_files = hooks_.model_files;
 }

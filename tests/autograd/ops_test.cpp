@@ -113,6 +113,16 @@ TEST_F(Ops, Attention) {
   });
 }
 
+TEST_F(Ops, AttentionWithSinksAndAWindow) {
+  const std::vector<int64_t> offsets = {0, 3, 9};
+  const ops::AttentionOptions options{
+      .heads = 4, .kv_heads = 2, .qk_dim = 3, .v_dim = 2, .scale = 0.5f, .window = 3};
+  expect_good({random({9, 12}, 1), random({9, 6}, 2), random({9, 4}, 3), random({4}, 4)},
+              [&](Context& c, const Inputs& in) {
+                return Inputs{ops::attention(c, in[0], in[1], in[2], offsets, options, in[3])};
+              });
+}
+
 TEST_F(Ops, MlaKeysValues) {
   const ops::MlaDims dims{.heads = 2, .nope = 3, .rope = 2, .v = 4, .rank = 5};
   expect_good({random({3, 14}, 1), random({3, 2}, 2)}, [&](Context& c, const Inputs& in) {
@@ -193,6 +203,71 @@ TEST_F(Ops, EveryGroupGivesItsBestExpert) {
       .experts = 6, .top_k = 2, .groups = 2, .score = ops::RouterScore::softmax, .per_group = true};
   ops::moe_ffn(ctx, x, router, {}, {matrices, matrices, matrices}, offsets, options);
   EXPECT_EQ(aux.counts().at(0), (std::vector<int64_t>{3, 0, 0, 0, 0, 3}));
+}
+
+// gpt-oss: softmax over the chosen logits, biases everywhere, the clamped form.
+TEST_F(Ops, MoeWithBiasesAndLimits) {
+  constexpr size_t kExperts = 3;
+  Inputs inputs = {random({6, 4}, 1), random({kExperts, 4}, 2), random({kExperts}, 3)};
+  for (size_t i = 0; i < 3 * kExperts; ++i) {
+    const bool down = i >= 2 * kExperts;
+    inputs.push_back(random(down ? Shape{4, 5} : Shape{5, 4}, 10 + i));
+  }
+  for (size_t i = 0; i < 3 * kExperts; ++i) inputs.push_back(random({i < 2 * kExperts ? 5 : 4}, 30 + i));
+  const std::vector<int64_t> offsets = {0, 6};
+  const ops::RouterOptions options{.experts = kExperts, .top_k = 2, .score = ops::RouterScore::softmax};
+  const auto op = [&](Context& c, const Inputs& in, float limit) {
+    const std::span<const Tensor> all = std::span<const Tensor>(in).subspan(3);
+    const auto part = [&](size_t i) { return all.subspan(i * kExperts, kExperts); };
+    const ops::Experts experts{.gate = part(0),
+                               .up = part(1),
+                               .down = part(2),
+                               .gate_bias = part(3),
+                               .up_bias = part(4),
+                               .down_bias = part(5),
+                               .form = {limit, 1.702f}};
+    return ops::moe_ffn(c, in[0], in[1], {}, experts, offsets, options, in[2]);
+  };
+  for (const float limit : {0.7f, 7.0f}) {
+    expect_good(
+        inputs, [&](Context& c, const Inputs& in) { return Inputs{op(c, in, limit)}; }, 1e-3);
+  }
+  // Against the definition, in doubles.
+  const float limit = 0.7f;
+  const Tensor y = op(ctx, inputs, limit);
+  const auto product = [&](size_t weight, size_t bias, const std::vector<double>& x) {
+    std::vector<double> out;
+    const Tensor &w = inputs[weight], &b = inputs[bias];
+    for (int64_t r = 0; r < w.rows(); ++r) {
+      double sum = double{b.f32()[r]};
+      for (int64_t c = 0; c < w.cols(); ++c)
+        sum += double{w.f32()[r * w.cols() + c]} * x[static_cast<size_t>(c)];
+      out.push_back(sum);
+    }
+    return out;
+  };
+  for (int64_t t = 0; t < 6; ++t) {
+    const std::vector<double> x(inputs[0].f32() + t * 4, inputs[0].f32() + t * 4 + 4);
+    const std::vector<double> scores = product(1, 2, x);
+    const size_t worst = static_cast<size_t>(std::min_element(scores.begin(), scores.end()) - scores.begin());
+    std::vector<double> wanted(4, 0.0);
+    double total = 0;
+    for (size_t e = 0; e < kExperts; ++e) {
+      if (e == worst) continue;
+      const std::vector<double> g = product(3 + e, 12 + e, x), u = product(6 + e, 15 + e, x);
+      std::vector<double> h;
+      for (size_t i = 0; i < g.size(); ++i) {
+        const double gate = std::min(g[i], double{limit});
+        const double up = std::clamp(u[i], -double{limit}, double{limit});
+        h.push_back(gate / (1 + std::exp(-1.702 * gate)) * (up + 1));
+      }
+      const std::vector<double> out = product(9 + e, 18 + e, h);
+      for (size_t c = 0; c < 4; ++c) wanted[c] += std::exp(scores[e]) * out[c];
+      total += std::exp(scores[e]);
+    }
+    for (size_t c = 0; c < 4; ++c)
+      EXPECT_NEAR(double{y.f32()[t * 4 + static_cast<int64_t>(c)]}, wanted[c] / total, 1e-5);
+  }
 }
 
 TEST_F(Ops, RoutingBreaksTiesByTheLowestIndexAndCountsOnce) {

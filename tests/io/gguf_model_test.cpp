@@ -97,7 +97,8 @@ constexpr const char* kCases[] = {"gpt2",           "gpt2_untied",    "llama31_t
                                   "qwen2",          "qwen2_window",   "qwen2_moe",
                                   "qwen3",          "qwen3_moe",      "v2_greedy_yarn",
                                   "v2_grouped",     "v3_full",        "v3_tied",
-                                  "v3_yarn",        "pangu_embedded", "pangu_embedded_tied"};
+                                  "v3_yarn",        "pangu_embedded", "pangu_embedded_tied",
+                                  "gpt_oss",        "mixtral"};
 
 TEST_F(GgufModels, EveryFamilyGivesTheSameLogits) {
   for (const std::string name : kCases) {
@@ -154,7 +155,12 @@ TEST_F(GgufModels, ConfigsSurvive) {
                             "attention_bias",
                             "mlp_bias",
                             "mlp_only_layers",
-                            "shared_expert_intermediate_size"}) {
+                            "shared_expert_intermediate_size",
+                            "num_local_experts",
+                            "head_dim",
+                            "sliding_window",
+                            "layer_types",
+                            "swiglu_limit"}) {
       if (!before.contains(key) || before[key].is_null()) continue;
       EXPECT_EQ(before[key], after.value(key, Json())) << key;
     }
@@ -249,7 +255,9 @@ TEST_F(GgufModels, OldLatentAttentionFiles) {
 }
 
 TEST_F(GgufModels, WhatGgufCannotSayIsAnError) {
-  for (const auto& [name, part] : {std::pair{"v3_halves", "rope_interleave"}, {"v3_yarn_ratio", "mscale"}}) {
+  for (const auto& [name, part] : {std::pair{"v3_halves", "rope_interleave"},
+                                   {"v3_yarn_ratio", "mscale"},
+                                   {"gpt_oss_wide_group", "swiglu_limit = 7.0"}}) {
     try {
       written(name);
       ADD_FAILURE() << name;
@@ -289,7 +297,7 @@ TEST_F(GgufModels, MetadataThatMakesNoSense) {
   EXPECT_CONTAINS(with("general.architecture", dropped), "general.architecture");
   EXPECT_CONTAINS(
       with("general.architecture", [](GgufMetadata& m) { m.add("general.architecture", "mamba"); }),
-      "'mamba' is not supported; supported: deepseek2, gpt2, llama, pangu-embedded, qwen2");
+      "'mamba' is not supported; supported: deepseek2, gpt-oss, gpt2, llama, pangu-embedded, qwen2");
   EXPECT_CONTAINS(with("deepseek2.embedding_length", dropped), "metadata lacks embedding_length");
   for (const uint32_t absurd : {0u, 1000u, 4000000000u}) {
     for (const std::string key :
@@ -311,7 +319,7 @@ TEST_F(GgufModels, MetadataThatMakesNoSense) {
 
 // Any value of any key: a model or an Error that names the file, whatever else the tensors say.
 TEST_F(GgufModels, AnyMetadataIsAModelOrAnError) {
-  for (const std::string name : {"v3_yarn", "qwen2_moe", "llama31_tied", "gpt2"}) {
+  for (const std::string name : {"v3_yarn", "qwen2_moe", "llama31_tied", "gpt2", "gpt_oss"}) {
     const fs::path path = written(name);
     const GgufFile file(path);
     for (const GgufField& target : file.metadata()) {
@@ -367,7 +375,7 @@ TEST_F(GgufModels, SplitFilesAreOpenedTogether) {
 }
 
 TEST_F(GgufModels, DirectoriesFromFiles) {
-  for (const std::string name : {"llama31_tied", "gpt2", "v3_full", "qwen2_window"}) {
+  for (const std::string name : {"llama31_tied", "gpt2", "v3_full", "qwen2_window", "gpt_oss", "mixtral"}) {
     SCOPED_TRACE(name);
     const fs::path path = written(name);
     save_model(dir_ / name, *load_model(ctx_, path, Weights::mapped_hf), read_generation_config(path));
@@ -395,6 +403,18 @@ TEST_F(GgufModels, WeightsWithFactorsAreMultipliedOut) {
   save_gguf(ctx_, dir_ / "b.gguf", *model, {}, {});
   const GgufFile file(dir_ / "b.gguf");
   EXPECT_EQ(file.find("blk.0.attn_v.weight")->format, &formats::bf16);
+}
+
+// MXFP4 in two parts becomes GGUF's by moving bits: the same codes and exponents.
+TEST_F(GgufModels, Mxfp4IsRepacked) {
+  const std::string name = "gpt_oss_mxfp4";
+  const fs::path path = written(name);
+  EXPECT_EQ(GgufFile(path).find("blk.1.ffn_up_exps.weight")->format, &formats::mxfp4);
+  const auto original = values_of(*load_model(ctx_, golden_path("models/" + name)));
+  const auto mapped = load_model(ctx_, path, Weights::mapped);
+  EXPECT_EQ(values_of(*mapped), original);
+  const SafetensorsFile golden(golden_path("models/" + name + "/golden.safetensors"));
+  EXPECT_LT(relative_error(logits_of(*mapped, golden_batch(golden)), floats(golden, "logits")), 1e-4);
 }
 
 TEST_F(GgufModels, NamesWithNumbers) {

@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "models/golden.h"
+#include "tensor/block_scales.h"
 
 namespace frugal {
 namespace {
@@ -65,9 +67,9 @@ std::map<std::string, std::vector<float>> values_of(Model& model) {
   return out;
 }
 
-const std::vector<std::string> kModels = {"v3_full",        "v3_tied",    "v3_yarn_ratio",
-                                          "v2_grouped",     "llama_gqa",  "smollm",
-                                          "v2_greedy_yarn", "llama_bias", "mtp_d2"};
+const std::vector<std::string> kModels = {
+    "v3_full",    "v3_tied", "v3_yarn_ratio", "v2_grouped", "llama_gqa",     "smollm", "v2_greedy_yarn",
+    "llama_bias", "mtp_d2",  "gpt_oss",       "mixtral",    "gpt_oss_mxfp4", "v3_fp8"};
 
 TEST_F(ModelFiles, LogitsOfLoadedModelsAreTransformers) {
   for (const std::string& name : kModels) {
@@ -186,6 +188,104 @@ TEST_F(ModelFiles, CheckpointsWithoutTheirMtpModulesLoad) {
     tensors.push_back({fmt::format("model.layers.{}.enorm.weight", layers), "F32", {32}});
   });
   EXPECT_NE(message(dir).find("missing"), std::string::npos);  // a part of them is an error
+}
+
+// gpt-oss's stacks are written as they were read: the very tensors that transformers made.
+TEST_F(ModelFiles, StacksAreSavedAsTransformersHasThem) {
+  const fs::path from = golden_path("models/gpt_oss");
+  for (const Weights weights : {Weights::mapped, Weights::copied_f32}) {
+    save_model(dir_ / "oss", *load_model(ctx_, from, weights), {});
+    const SafetensorsFile before(from / "model.safetensors"), after(dir_ / "oss" / "model.safetensors");
+    ASSERT_EQ(before.entries().size(), after.entries().size());
+    for (const SafetensorsEntry& entry : before.entries()) {
+      const SafetensorsEntry* found = after.find(entry.name);
+      ASSERT_NE(found, nullptr) << entry.name;
+      EXPECT_EQ(found->shape, entry.shape) << entry.name;
+      EXPECT_TRUE(std::ranges::equal(found->data, entry.data)) << entry.name;
+    }
+  }
+}
+
+TEST_F(ModelFiles, Mxfp4StaysInTheFile) {
+  const auto model = load_model(ctx_, golden_path("models/gpt_oss_mxfp4"));
+  int64_t mapped = 0;
+  EachParameter each([&](const std::string&, Tensor& value, const ParameterInfo& info) {
+    if (info.role == Role::expert && is_split_mxfp4(value)) mapped += value.size();
+  });
+  model->visit(each);
+  EXPECT_EQ(mapped, 3 * 4 * 3 * 64 * 32);
+  const size_t small = ctx_.memory->in_use();  // norms, biases and sinks only
+  const auto copied = load_model(ctx_, golden_path("models/gpt_oss_mxfp4"), Weights::copied_f32);
+  EXPECT_GE(ctx_.memory->in_use() - small, small + static_cast<size_t>(mapped) * 4);
+}
+
+TEST_F(ModelFiles, QuantisedCheckpointsAreSavedWithoutTheirQuantisation) {
+  for (const std::string name : {"gpt_oss_mxfp4", "v3_fp8"}) {
+    const auto model = load_model(ctx_, golden_path("models/" + name));
+    EXPECT_TRUE(model->config().contains("quantization_config"));
+    save_model(dir_ / name, *model, {});
+    EXPECT_FALSE(read_json_file(dir_ / name / "config.json").contains("quantization_config"));
+  }
+}
+
+TEST_F(ModelFiles, MtpModulesThatTheConfigLeavesOutAreSkipped) {
+  const fs::path dir = copy_of("v3_fp8");
+  const SafetensorsFile golden(golden_path("models/v3_fp8/golden.safetensors"));
+  Json config = read_json_file(dir / "config.json");
+  config["num_nextn_predict_layers"] = 0;
+  write_json_file(dir / "config.json", config);
+  const auto model = load_model(ctx_, dir);
+  EXPECT_EQ(model->shape().mtp_depth, 0);
+  const Hidden hidden = model->forward(ctx_, golden_batch(golden).batch(), nullptr);
+  EXPECT_LT(relative_error(logits(ctx_, *model, hidden.normed).values(), floats(golden, "logits")), 1e-4);
+  config["num_hidden_layers"] = 1;  // other layers are not left out
+  write_json_file(dir / "config.json", config);
+  EXPECT_NE(message(dir).find("unexpected"), std::string::npos) << message(dir);
+}
+
+TEST_F(ModelFiles, FactorsThatDoNotFitAreErrors) {
+  const fs::path fp8 = copy_of("v3_fp8");
+  const std::string name = "model.layers.0.self_attn.o_proj.weight";
+  rewrite(fp8, [&](auto& tensors) {
+    for (auto& t : tensors) {
+      if (t.name == name + "_scale_inv") t.shape = {1, 1};
+    }
+  });
+  EXPECT_NE(message(fp8).find(name + "_scale_inv wants (2, 1), found (1, 1)"), std::string::npos)
+      << message(fp8);
+  rewrite(fp8, [&](auto& tensors) {
+    std::erase_if(tensors, [&](const auto& t) { return t.name == name + "_scale_inv"; });
+  });
+  EXPECT_NE(message(fp8).find("1 missing: " + name + "_scale_inv"), std::string::npos) << message(fp8);
+  const fs::path mx = copy_of("gpt_oss_mxfp4");
+  const std::string stack = "model.layers.1.mlp.experts.down_proj";
+  rewrite(mx, [&](auto& tensors) {
+    for (auto& t : tensors) {
+      if (t.name == stack + "_scales") t.shape = {4, 64, 2};
+      if (t.name == stack + "_blocks") t.shape = {3, 64, 1, 16};
+    }
+  });
+  EXPECT_NE(message(mx).find("_blocks wants (4, 64, 1, 16), found (3, 64, 1, 16)"), std::string::npos);
+  EXPECT_NE(message(mx).find("_scales wants (4, 64, 1), found (4, 64, 2)"), std::string::npos);
+  rewrite(mx, [&](auto& tensors) {
+    std::erase_if(tensors, [&](const auto& t) { return t.name == stack + "_scales"; });
+    std::erase_if(tensors, [&](const auto& t) { return t.name.ends_with("0.mlp.experts.down_proj_blocks"); });
+  });
+  EXPECT_NE(message(mx).find("2 missing"), std::string::npos) << message(mx);
+}
+
+TEST_F(ModelFiles, QuantisationsThatAreNotReadAreNamed) {
+  const fs::path dir = copy_of("v3_fp8");
+  Json config = read_json_file(dir / "config.json");
+  for (const Json& bad : {Json{{"quant_method", "gptq"}}, Json{{"bits", 4}}, Json("fp8"),
+                          Json{{"quant_method", "fp8"}, {"weight_block_size", {128}}},
+                          Json{{"quant_method", "fp8"}, {"weight_block_size", {0, 128}}},
+                          Json{{"quant_method", "fp8"}, {"weight_block_size", {"a", 128}}}}) {
+    config["quantization_config"] = bad;
+    write_json_file(dir / "config.json", config);
+    EXPECT_NE(message(dir).find("is not supported; supported: quant_method fp8"), std::string::npos)
+        << message(dir);
+  }
 }
 
 TEST_F(ModelFiles, UnsupportedDtypesAreNamed) {

@@ -273,6 +273,49 @@ TEST(Swiglu, MatchesItsFormulaAndGradient) {
   }
 }
 
+TEST(Swiglu, ClampedFormMatchesItsFormulaAndGradient) {
+  constexpr double kLimit = 2.5, kAlpha = 1.702;
+  for (const auto [rows, cols] : kShapes) {
+    Floats gate = random_floats(rows * cols, 7, 3.0), up = random_floats(rows * cols, 9, 3.0);
+    if (!gate.empty()) gate[0] = up[0] = 2.5f;  // on the limit: clamped to itself, with its gradient
+    if (gate.size() > 2) gate[1] = 200.0f, gate[2] = -200.0f, up[1] = -200.0f, up[2] = -2.5f;
+    const Floats dout = random_floats(rows * cols, 8);
+    Doubles out, dgate, dup;
+    for (size_t i = 0; i < gate.size(); ++i) {
+      const double g = std::min(double{gate[i]}, kLimit), u = std::clamp(double{up[i]}, -kLimit, kLimit);
+      const double s = sigmoid(kAlpha * g), d = double{dout[i]};
+      out.push_back(g * s * (u + 1));
+      dgate.push_back(double{gate[i]} > kLimit ? 0 : d * (u + 1) * s * (1 + kAlpha * g * (1 - s)));
+      dup.push_back(std::abs(double{up[i]}) > kLimit ? 0 : d * g * s);
+    }
+    for_each_pool([&](ThreadPool& pool, const Table& table) {
+      Floats got(out.size()), got_dgate = gate, got_dup = up;  // the gradients may replace the inputs
+      swiglu_forward(pool, table,
+                     {.rows = rows,
+                      .cols = cols,
+                      .gate = gate.data(),
+                      .up = up.data(),
+                      .out = got.data(),
+                      .limit = static_cast<float>(kLimit),
+                      .alpha = static_cast<float>(kAlpha)});
+      swiglu_backward(pool, table,
+                      {.rows = rows,
+                       .cols = cols,
+                       .gate = got_dgate.data(),
+                       .up = got_dup.data(),
+                       .dout = dout.data(),
+                       .dgate = got_dgate.data(),
+                       .dup = got_dup.data(),
+                       .limit = static_cast<float>(kLimit),
+                       .alpha = static_cast<float>(kAlpha)});
+      expect_near(got, out, kTolerance, "out");
+      expect_near(got_dgate, dgate, kTolerance, "dgate");
+      expect_near(got_dup, dup, kTolerance, "dup");
+      return std::vector{got, got_dgate, got_dup};
+    });
+  }
+}
+
 double gelu(Gelu form, double x) {
   const double u = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
   return form == Gelu::erf ? 0.5 * x * (1 + std::erf(x / std::sqrt(2.0))) : 0.5 * x * (1 + std::tanh(u));

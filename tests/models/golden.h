@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "io/model_files.h"
 #include "io/safetensors.h"
 #include "kernels/dispatch.h"
 #include "models/model.h"
@@ -61,17 +62,7 @@ inline GoldenBatch golden_batch(const SafetensorsFile& file, const std::string& 
 
 // The model of a case with its weights, f32.
 inline std::unique_ptr<Model> golden_model(Context& ctx, const std::string& name) {
-  auto model = create_model(read_json_file(golden_path("models/" + name + "/config.json")));
-  const SafetensorsFile weights(golden_path("models/" + name + "/model.safetensors"));
-  size_t used = 0;
-  EachParameter each([&](const std::string& parameter, Tensor& value, const ParameterInfo&) {
-    const std::vector<float> values = floats(weights, parameter);
-    value = Tensor::from(ctx, value.shape(), values);
-    ++used;
-  });
-  model->visit(each);
-  EXPECT_LE(used, weights.entries().size());
-  return model;
+  return load_model(ctx, golden_path("models/" + name), Weights::copied_f32);
 }
 
 // Largest |a - b| over the standard deviation of b.

@@ -85,14 +85,13 @@ TEST_P(Golden, RecomputedGradientsAreTheSame) {
   EXPECT_EQ(gradients[0], gradients[1]);
 }
 
-TEST_P(Golden, CachedEqualsUncached) {
-  auto model = golden_model(ctx, GetParam());
-  const SafetensorsFile golden(golden_path("models/" + GetParam() + "/golden.safetensors"));
+// Through a cache: chunks of different sizes; the last ones a token at a time, as generated rows, which is
+// MLA's absorbed form.
+void expect_cached_logits(Context& ctx, Model& model, const SafetensorsFile& golden) {
   const GoldenBatch ids = golden_batch(golden);
   const std::vector<float> wanted = floats(golden, "logits");
-  const auto vocab = static_cast<size_t>(model->shape().vocab_size);
-  // Chunks of different sizes; the last ones a token at a time, as generated rows: MLA's absorbed form.
-  Cache cache(ctx, model->cache_layers(), static_cast<int>(ids.rows), ids.length, formats::f32);
+  const auto vocab = static_cast<size_t>(model.shape().vocab_size);
+  Cache cache(ctx, model.cache_layers(), static_cast<int>(ids.rows), ids.length, formats::f32);
   for (int64_t at = 0; at < ids.length;) {
     const int64_t chunk = at == 0 ? 5 : at < 12 ? 3 : 1;
     const int64_t end = std::min(ids.length, at + chunk);
@@ -107,7 +106,7 @@ TEST_P(Golden, CachedEqualsUncached) {
       batch.slots.push_back(static_cast<int>(r));
       batch.roles.push_back(chunk == 1 || (r == 1 && at > 0) ? RowRole::generated : RowRole::prompt);
     }
-    const Tensor out = logits(ctx, *model, model->forward(ctx, batch, &cache).normed);
+    const Tensor out = logits(ctx, model, model.forward(ctx, batch, &cache).normed);
     for (int64_t r = 0; r < ids.rows; ++r) {
       const auto rows = static_cast<size_t>(end - at);
       const std::span<const float> got =
@@ -119,6 +118,12 @@ TEST_P(Golden, CachedEqualsUncached) {
     at = end;
   }
   EXPECT_EQ(cache.length(0), ids.length);
+}
+
+TEST_P(Golden, CachedEqualsUncached) {
+  const auto model = golden_model(ctx, GetParam());
+  expect_cached_logits(ctx, *model,
+                       SafetensorsFile(golden_path("models/" + GetParam() + "/golden.safetensors")));
 }
 
 // A model may stand in the manifest several times, with different goldens.
@@ -199,6 +204,23 @@ TEST_P(MtpGolden, LogitsLossesAndGradients) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, MtpGolden, testing::ValuesIn(cases("mtp")),
+                         [](const auto& test) { return test.param; });
+
+// Quantised checkpoints, read as they are and decoded.
+class FormGolden : public Golden {};
+
+TEST_P(FormGolden, LogitsUncachedAndCached) {
+  const SafetensorsFile golden(golden_path("models/" + GetParam() + "/golden.safetensors"));
+  for (const Weights weights : {Weights::mapped, Weights::copied_f32}) {
+    const auto model = load_model(ctx, golden_path("models/" + GetParam()), weights);
+    const Hidden hidden = model->forward(ctx, golden_batch(golden).batch(), nullptr);
+    EXPECT_LT(relative_error(logits(ctx, *model, hidden.normed).values(), floats(golden, "logits")),
+              kLogitTolerance);
+    expect_cached_logits(ctx, *model, golden);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, FormGolden, testing::ValuesIn(cases("form")),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

@@ -95,6 +95,16 @@ TEST(Config, PanguUltraMoeTakesTheOldNames) {
   EXPECT_EQ(saved["architectures"][0], "PanguUltraMoEForCausalLM");
 }
 
+TEST(Counts, GptOss) {  // the model card: 20.91 B of which 3.61 B active, 116.83 B of which 5.13 B
+  const auto small = create_model(preset_config("gpt-oss-20b"));
+  const ParameterCounts counts = count_parameters(*small);
+  EXPECT_NEAR(static_cast<double>(counts.total) / 1e9, 20.91, 0.005);
+  EXPECT_NEAR(static_cast<double>(counts.active) / 1e9, 3.61, 0.01);
+  const auto large = create_model(preset_config("gpt-oss-120b"));
+  EXPECT_NEAR(static_cast<double>(count_parameters(*large).total) / 1e9, 116.83, 0.005);
+  EXPECT_NEAR(static_cast<double>(count_parameters(*large).active) / 1e9, 5.13, 0.01);
+}
+
 TEST(Presets, AllBuild) {
   for (const Preset& preset : all_presets()) {
     const auto model = create_model(preset_config(preset.name));
@@ -142,7 +152,8 @@ TEST(Config, ImpossibleDimensionsAreOneClearError) {
       "config of deepseek_v3: n_routed_experts = 100000 in each of 4 layers; expected at most 131072 in all");
   EXPECT_EQ(message("nano", "model_type", "gptx"),
             "config.json: model_type 'gptx' is not supported; supported: deepseek_v3, deepseek_v2, llama, "
-            "mistral, qwen2, qwen3, qwen2_moe, qwen3_moe, gpt2, PanguEmbedded, PanguProMoE, pangu_ultra_moe");
+            "mistral, qwen2, qwen3, qwen2_moe, qwen3_moe, gpt2, PanguEmbedded, PanguProMoE, pangu_ultra_moe, "
+            "gpt_oss, mixtral");
   EXPECT_EQ(message("pangu-pro-moe-72b", "num_experts_per_tok", 7),
             "config of PanguProMoE: num_experts_per_tok = 7 does not divide num_experts = 64");
   EXPECT_EQ(

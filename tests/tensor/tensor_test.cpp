@@ -72,6 +72,41 @@ TEST_F(TensorTest, FactorsOfBlocksCount) {
   EXPECT_THROW(t.reshaped({15}), std::logic_error);
 }
 
+// Every code and exponent, and rows of two matrices that alternate.
+TEST_F(TensorTest, Mxfp4InTwoPartsIsReadAndPacked) {
+  constexpr float kCodes[16] = {0, .5f, 1, 1.5f, 2, 3, 4, 6, 0, -.5f, -1, -1.5f, -2, -3, -4, -6};
+  constexpr int64_t kRows = 6, kCols = 64, kBlocks = kCols / 32;
+  std::vector<std::byte> codes, exponents;
+  for (int64_t i = 0; i < kRows * kCols / 2; ++i)
+    codes.push_back(std::byte{static_cast<uint8_t>((i * 37 + 11) % 256)});
+  for (const int e : {0, 1, 2, 64, 126, 127, 128, 130, 200, 250, 3, 90})
+    exponents.push_back(std::byte{static_cast<uint8_t>(e)});
+  const auto value = [&](int64_t row, int64_t col) {
+    const auto byte = std::to_integer<unsigned>(codes[static_cast<size_t>((row * kCols + col) / 2)]);
+    const auto e = std::to_integer<int>(exponents[static_cast<size_t>(row * kBlocks + col / 32)]);
+    return std::ldexp(kCodes[col % 2 == 0 ? byte & 15 : byte >> 4], e - 127);
+  };
+  for (const int64_t step : {1, 2, 3}) {
+    for (int64_t first = 0; first < step; ++first) {
+      const int64_t rows = kRows / step;
+      const Tensor factors =
+          Tensor::alias({rows, kBlocks}, formats::f8_e8m0, exponents.data() + first * kBlocks, nullptr);
+      const Tensor t =
+          Tensor::alias({rows, kCols}, formats::f4_e2m1, codes.data() + first * kCols / 2, nullptr)
+              .with_scales({factors, 1, 32, step});
+      ASSERT_TRUE(is_split_mxfp4(t));
+      const std::vector<float> got = t.decoded();
+      for (int64_t i = 0; i < t.size(); ++i)
+        ASSERT_EQ(got[static_cast<size_t>(i)], value(first + i / kCols * step, i % kCols)) << i;
+      Tensor packed = Tensor::empty(ctx, t.shape(), formats::mxfp4);
+      pack_mxfp4(t, 0, 1, packed.data());
+      pack_mxfp4(t, 1, rows, packed.data() + formats::mxfp4.bytes(kCols));
+      EXPECT_EQ(packed.decoded(), got);
+    }
+  }
+  EXPECT_FALSE(is_split_mxfp4(Tensor::zeros(ctx, {2, 32})));
+}
+
 TEST_F(TensorTest, Fp8BlocksKeepThreeBitsAtEveryMagnitude) {
   Tensor t = Tensor::empty(ctx, {200, 130});
   for (int64_t i = 0; i < t.size(); ++i) {  // blocks of very different size

@@ -50,6 +50,16 @@ TEST(GgmlPre, NamesAndMeaningsBelongTogether) {
               ggml_pre("nonsense", "f.gguf"));
 }
 
+// As transformers' converter writes it for gpt-oss.
+TEST(GgmlPre, TokenizerOfGptOss) {
+  Json json = parse_json(ggml_pre("gpt-4o", "x").pre_tokenizer, "x");
+  EXPECT_EQ(ggml_pre_name(json, true), "gpt-4o");
+  json["pretokenizers"][0]["behavior"] = "Removed";
+  json["pretokenizers"][0]["invert"] = true;
+  EXPECT_EQ(ggml_pre_name(json, true), "gpt-4o");
+  EXPECT_EQ(ggml_pre_name(parse_json(ggml_pre("llama-bpe", "x").pre_tokenizer, "x"), true), "llama-bpe");
+}
+
 TEST(GgmlPre, OtherPreTokenizersHaveNoName) {
   for (const char* json :
        {R"({"type": "ByteLevel", "add_prefix_space": true, "use_regex": true})",

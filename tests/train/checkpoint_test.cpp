@@ -71,8 +71,16 @@ TEST(Checkpoint, ResumeIsBitExact) {
   }
 }
 
+TEST(Checkpoint, StacksAreResumedFrom) {
+  const RunDirectory whole, parts;
+  const Outcome straight = train(whole.path(), tiny_options(), 0, 1, 10, kTinyGptOss);
+  train(parts.path(), tiny_options(), 4, 1, 10, kTinyGptOss);
+  const Outcome resumed = train(parts.path(), tiny_options(), 0, 1, 10, kTinyGptOss, 99);
+  EXPECT_TRUE(same_bits(straight.weights, resumed.weights));
+}
+
 TEST(Checkpoint, TheModelDirectoryIsHuggingFaces) {
-  for (const std::string_view config : {kTinyV3, kTinyLlama}) {
+  for (const std::string_view config : {kTinyV3, kTinyLlama, kTinyGptOss}) {
     const RunDirectory run, again;
     const Outcome outcome = train(run.path(), tiny_options(), 0, 1, 10, config);
     ThreadPool pool(1);

@@ -36,6 +36,13 @@ constexpr std::string_view kTinyLlama = R"({
   "max_position_embeddings": 64, "initializer_range": 0.1, "tie_word_embeddings": false, "rope_theta": 10000.0,
   "rms_norm_eps": 1e-5, "hidden_act": "silu"})";
 
+// Sinks, windows, experts with biases that lie stacked in files.
+constexpr std::string_view kTinyGptOss = R"({
+  "model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"], "vocab_size": 48, "hidden_size": 32,
+  "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+  "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 8,
+  "max_position_embeddings": 64, "initializer_range": 0.1, "tie_word_embeddings": false, "rms_norm_eps": 1e-5})";
+
 inline std::unique_ptr<Model> tiny_model(Context& ctx, std::string_view config = kTinyV3, uint64_t seed = 1) {
   auto model = create_model(parse_json(config, "tiny config"));
   initialise(ctx, *model, seed);

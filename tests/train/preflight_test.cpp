@@ -8,7 +8,7 @@ namespace frugal {
 namespace {
 
 TEST(Preflight, TheEstimateIsWhatARunTakes) {
-  for (const std::string_view config : {kTinyV3, kTinyLlama}) {
+  for (const std::string_view config : {kTinyV3, kTinyLlama, kTinyGptOss}) {
     for (const char* optimizer : {"adamw", "muon"}) {
       for (const bool recompute : {false, true}) {
         SCOPED_TRACE(fmt::format("{} recompute {}", optimizer, recompute));

@@ -49,7 +49,7 @@ class TrainerTest : public testing::Test {
 
 TEST_F(TrainerTest, TheLossFallsWithEveryOptimizer) {
   for (const OptimizerKind& kind : all_optimizers()) {
-    for (const std::string_view config : {kTinyV3, kTinyLlama}) {
+    for (const std::string_view config : {kTinyV3, kTinyLlama, kTinyGptOss}) {
       TrainOptions options = tiny_options();
       options.optimizer.name = kind.name;
       const Outcome run = train(options, {.steps = 150}, {}, 1, config);

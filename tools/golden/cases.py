@@ -37,6 +37,17 @@ GPT2 = dict(
     resid_pdrop=0.0, initializer_range=0.02, bos_token_id=0, eos_token_id=1, tie_word_embeddings=True,
     torch_dtype="float32")
 
+GPT_OSS = dict(
+    architectures=["GptOssForCausalLM"], model_type="gpt_oss", attention_bias=True, attention_dropout=0.0,
+    hidden_act="silu", hidden_size=32, intermediate_size=20, head_dim=16, num_attention_heads=4, num_key_value_heads=2,
+    num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2, experts_per_token=2, sliding_window=9,
+    initial_context_length=64, max_position_embeddings=512, rms_norm_eps=1e-5, rope_theta=10.0,
+    rope_scaling=dict(rope_type="yarn", factor=8.0, beta_fast=4.0, beta_slow=1.0, truncate=False,
+                      original_max_position_embeddings=64),
+    layer_types=["sliding_attention", "full_attention"], swiglu_limit=7.0, initializer_range=0.02,
+    router_aux_loss_coef=0.9, output_router_logits=False, tie_word_embeddings=False, use_cache=True, vocab_size=50,
+    bos_token_id=0, eos_token_id=1, torch_dtype="float32")
+
 YARN = dict(type="yarn", factor=40, beta_fast=32, beta_slow=1, mscale=1.0, mscale_all_dim=1.0,
             original_max_position_embeddings=16)
 
@@ -94,6 +105,18 @@ CASES = {
                        "a window of 7 keys, shorter than the sequence"),
     "gpt2": (GPT2, 24, "learned positions, LayerNorm, GELU by tanh, q k v in one transposed matrix, tied"),
     "gpt2_untied": (GPT2 | dict(n_inner=40, tie_word_embeddings=False, n_head=2), 24, "n_inner that is not 4 n_embd, untied"),
+    "gpt_oss": (GPT_OSS, 104,
+                "sinks, a window of 9 in even layers, biases everywhere, top-2 by softmax over the chosen, stacked experts "
+                "with gate and up in alternating columns, limit 7, YaRN with unrounded bounds past its original context"),
+    "gpt_oss_wide_group": (GPT_OSS | dict(
+        num_attention_heads=6, num_key_value_heads=1, head_dim=8, hidden_size=24, intermediate_size=12,
+        num_hidden_layers=3, num_local_experts=4, num_experts_per_tok=3, swiglu_limit=1.25, sliding_window=16,
+        rope_theta=150000.0, rope_scaling=GPT_OSS["rope_scaling"] | dict(factor=32.0, beta_fast=32.0),
+        layer_types=["full_attention", "sliding_attention", "sliding_attention"]), 104,
+                           "6 heads share 1, windows in other layers, a limit of 1.25, top-3"),
+    "mixtral": (QWEN | dict(architectures=["MixtralForCausalLM"], model_type="mixtral", num_local_experts=4,
+                            num_experts_per_tok=2, intermediate_size=20, sliding_window=None), 24,
+                "Mixtral's names of experts, weights renormalised over the chosen"),
 }
 
 MTP = V3 | dict(n_routed_experts=6, n_group=2, topk_group=1, num_experts_per_tok=2)
@@ -142,4 +165,24 @@ PANGU_CASES = {
 }
 PANGU_MTP_CASES = {
     "pangu_mtp": (ULTRA | dict(num_nextn_predict_layers=1), 32, "an MTP module with sandwich norms"),
+}
+
+# Quantised checkpoints: logits only. name -> (config with quantization_config, sequence length, what it shows).
+FORM_CASES = {
+    "gpt_oss_mxfp4": (GPT_OSS | dict(
+        hidden_size=64, intermediate_size=32, num_attention_heads=2, num_key_value_heads=2, num_local_experts=4,
+        num_hidden_layers=3, layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        quantization_config=dict(
+            quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                                          "model.embed_tokens", "lm_head"])), 104,
+                      "experts as MXFP4 in blocks and scales"),
+    "v3_fp8": (V3 | dict(
+        hidden_size=136, num_nextn_predict_layers=1, n_routed_experts=8, first_k_dense_replace=1,
+        quantization_config=dict(quant_method="fp8", fmt="e4m3", activation_scheme="dynamic",
+                                 weight_block_size=[128, 128])), 104,
+               "FP8 with a factor for each 128 x 128, ragged at the edges; one MTP module"),
+    "v3_fp8_small_blocks": (V3 | dict(
+        quantization_config=dict(quant_method="fp8", fmt="e4m3", activation_scheme="dynamic",
+                                 weight_block_size=[8, 16])), 104,
+                            "FP8 with a factor for each 8 x 16"),
 }

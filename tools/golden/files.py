@@ -3,10 +3,17 @@ import json
 import pathlib
 import re
 import struct
+import typing
 
 import numpy as np
 import torch
 import transformers
+
+class Raw(typing.NamedTuple):
+    """Bytes (a uint8 array) and the safetensors dtype whose numbers they are, one byte each."""
+    dtype: str
+    array: np.ndarray
+
 
 TYPES = {np.dtype("float32"): "F32", np.dtype("int32"): "I32"}
 
@@ -23,13 +30,15 @@ def to_numpy(value) -> np.ndarray:
 
 def write_safetensors(path: pathlib.Path, tensors: dict, metadata: dict) -> None:
     """Tensors sorted by name; every metadata value becomes a string (JSON unless it is one already)."""
-    arrays = {name: to_numpy(tensors[name]) for name in sorted(tensors)}
+    raw = {name: value for name, value in tensors.items() if isinstance(value, Raw)}
+    arrays = {name: np.ascontiguousarray(raw[name].array) if name in raw else to_numpy(tensors[name])
+              for name in sorted(tensors)}
     metadata = {**versions(), **metadata}
     header = {"__metadata__": {k: v if isinstance(v, str) else json.dumps(v) for k, v in sorted(metadata.items())}}
     offset = 0
     for name, array in arrays.items():
         assert np.isfinite(array).all(), f"{path}: {name} is not finite"
-        header[name] = {"dtype": TYPES[array.dtype], "shape": list(array.shape),
+        header[name] = {"dtype": raw[name].dtype if name in raw else TYPES[array.dtype], "shape": list(array.shape),
                         "data_offsets": [offset, offset + array.nbytes]}
         offset += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()

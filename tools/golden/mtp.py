@@ -31,7 +31,7 @@ class MtpModule(nn.Module):
         views = {}
         for name, p in self.named_parameters():
             name = name.replace("norm.", "shared_head.norm.", 1) if name.startswith("norm.") else name
-            views |= dict(disk_views(f"model.layers.{layer}.{name.removeprefix('block.')}", of(p)))
+            views |= dict(disk_views(f"model.layers.{layer}.{name.removeprefix('block.')}", of(p), "deepseek_v3"))
         return views
 
     def forward(self, model, hidden, embedded):

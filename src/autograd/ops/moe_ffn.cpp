@@ -16,7 +16,10 @@ namespace {
 
 struct Moe {
   std::vector<Tensor> gate, up, down;
-  Tensor scale;  // (1, E) or empty
+  Tensor scale;                                       // (1, E) or empty
+  std::vector<Tensor> gate_bias, up_bias, down_bias;  // empty: none
+  Tensor router_bias;                                 // empty: none
+  SwigluForm form;
   Routing routing;
   int64_t width = 0, inner = 0;  // D, F
 
@@ -77,9 +80,69 @@ void grouped_weight_gradient(const Context& ctx, const Moe& moe, const std::vect
   if (!ctx.dry_run()) kernels::gemm(ctx.pool, ctx.kernels, problems, precision(ctx));
 }
 
+// Every row gets the bias of its expert.
+void add_biases(const Context& ctx, const Moe& moe, const std::vector<Tensor>& biases, float* rows) {
+  if (biases.empty()) return;
+  const int64_t width = biases.front().size();
+  ctx.pool.parallel_for(static_cast<int64_t>(biases.size()), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t e = begin; e < end; ++e) {
+      const auto i = static_cast<size_t>(e);
+      const float* bias = biases[i].f32();
+      for (int64_t row = moe.routing.first[i]; row < moe.routing.first[i + 1]; ++row) {
+        ctx.kernels.add(width, rows + row * width, bias, rows + row * width);
+      }
+    }
+  });
+}
+
+// As for weights: experts without tokens get a gradient of zero.
+void bias_gradients(const Context& ctx, const Moe& moe, const std::vector<Tensor>& biases,
+                    const float* drows) {
+  if (biases.empty() || !biases.front().needs_gradient()) return;
+  const int64_t width = biases.front().size();
+  for (size_t e = 0; e < biases.size(); ++e) {
+    float* db = biases[e].gradient_sum(ctx);
+    if (ctx.dry_run() || moe.routing.counts[e] == 0) continue;
+    kernels::sum_rows(ctx.pool, ctx.kernels, moe.routing.counts[e], width,
+                      drows + moe.routing.first[e] * width, 0, db);
+  }
+}
+
 void swiglu_all(const Context& ctx, const Moe& moe, const Tensor& g, const Tensor& u, float* h) {
   kernels::swiglu_forward(ctx.pool, ctx.kernels,
-                          {.rows = moe.slots(), .cols = moe.inner, .gate = g.f32(), .up = u.f32(), .out = h});
+                          {.rows = moe.slots(),
+                           .cols = moe.inner,
+                           .gate = g.f32(),
+                           .up = u.f32(),
+                           .out = h,
+                           .limit = moe.form.limit,
+                           .alpha = moe.form.alpha});
+}
+
+// What a slot's own output adds to the gradient of its routing weight: <dout, W h> is found as <dout W, h>,
+// here comes <dout, bias>. Then the rows of dout are weighed, as the bias's gradient wants them.
+void down_bias_gradient(const Context& ctx, const Moe& moe, Tensor& dout, std::vector<float>& dweights) {
+  if (moe.down_bias.empty()) return;
+  if (!ctx.dry_run()) {
+    const int64_t width = moe.width;
+    ctx.pool.parallel_for(std::ssize(moe.down_bias), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t e = begin; e < end; ++e) {
+        const auto i = static_cast<size_t>(e);
+        const float* bias = moe.down_bias[i].f32();
+        for (int64_t s = moe.routing.first[i]; s < moe.routing.first[i + 1]; ++s) {
+          float* row = dout.f32() + s * width;
+          const float weight = moe.routing.weight[static_cast<size_t>(s)];
+          float sum = 0;
+          for (int64_t c = 0; c < width; ++c) {
+            sum += row[c] * bias[c];
+            row[c] *= weight;
+          }
+          dweights[static_cast<size_t>(s)] += sum;
+        }
+      }
+    });
+  }
+  bias_gradients(ctx, moe, moe.down_bias, dout.f32());
 }
 
 // Gradients of the experts' weights and of the gathered inputs `dxs`; d(routing weight) into `dweights`
@@ -110,6 +173,7 @@ void experts_backward(const Context& ctx, const Moe& moe, const Tensor& x, const
     });
   }
   grouped_weight_gradient(ctx, moe, moe.down, rows.f32(), h.f32());
+  down_bias_gradient(ctx, moe, rows, dweights);
   Tensor dup = h;  // reuse: h is no longer needed
   if (!ctx.dry_run()) {
     gather(ctx, moe.routing, x.f32(), width, rows.f32());
@@ -120,11 +184,15 @@ void experts_backward(const Context& ctx, const Moe& moe, const Tensor& x, const
                               .up = u.f32(),
                               .dout = dh.f32(),
                               .dgate = dh.f32(),
-                              .dup = dup.f32()});
+                              .dup = dup.f32(),
+                              .limit = moe.form.limit,
+                              .alpha = moe.form.alpha});
   }
   const Tensor& dgate = dh;
   grouped_weight_gradient(ctx, moe, moe.gate, dgate.f32(), rows.f32());
   grouped_weight_gradient(ctx, moe, moe.up, dup.f32(), rows.f32());
+  bias_gradients(ctx, moe, moe.gate_bias, dgate.f32());
+  bias_gradients(ctx, moe, moe.up_bias, dup.f32());
   if (!ctx.dry_run()) {
     grouped_input_gradient(ctx, moe, moe.gate, dgate.f32(), dxs.f32(), false);
     grouped_input_gradient(ctx, moe, moe.up, dup.f32(), dxs.f32(), true);
@@ -138,6 +206,11 @@ void moe_backward(const Context& ctx, const Moe& moe, const Tensor& x, const Ten
   experts_backward(ctx, moe, x, g, u, y.gradient(), dxs, dweights);
   Tensor dlogits = Tensor::empty(ctx, {x.rows(), router.dim(0)});
   if (!ctx.dry_run()) routing_backward(ctx, moe.routing, dweights, dlogits.f32());
+  if (moe.router_bias && moe.router_bias.needs_gradient()) {
+    float* db = moe.router_bias.gradient_sum(ctx);
+    if (!ctx.dry_run())
+      kernels::sum_rows(ctx.pool, ctx.kernels, x.rows(), dlogits.cols(), dlogits.f32(), 0, db);
+  }
   if (router.needs_gradient()) {
     const auto dw = router.gradient_target(ctx);
     const auto problem = weight_gradient_problem(dlogits.f32(), x.f32(), x.rows(), router, dw);
@@ -160,13 +233,22 @@ void moe_backward(const Context& ctx, const Moe& moe, const Tensor& x, const Ten
 }  // namespace
 
 Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor& bias,
-               const Experts& experts, std::span<const int64_t> offsets, const RouterOptions& options) {
+               const Experts& experts, std::span<const int64_t> offsets, const RouterOptions& options,
+               const Tensor& router_bias) {
   CHECK(static_cast<int64_t>(experts.gate.size()) == options.experts && router.dim(0) == options.experts);
+  for (const std::span<const Tensor> biases : {experts.gate_bias, experts.up_bias, experts.down_bias}) {
+    CHECK(biases.empty() || biases.size() == experts.gate.size());
+  }
   const auto list = [](std::span<const Tensor> s) { return std::vector<Tensor>(s.begin(), s.end()); };
   Moe moe{.gate = list(experts.gate),
           .up = list(experts.up),
           .down = list(experts.down),
           .scale = experts.scale,
+          .gate_bias = list(experts.gate_bias),
+          .up_bias = list(experts.up_bias),
+          .down_bias = list(experts.down_bias),
+          .router_bias = router_bias,
+          .form = experts.form,
           .width = x.cols(),
           .inner = experts.gate.front().dim(0)};
   Tensor scores = Tensor::empty(ctx, {x.rows(), options.experts});
@@ -174,6 +256,7 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
     const WeightView view = view_weight(router);
     const auto problem = forward_problem(x.f32(), x.rows(), router, view, scores.f32());
     kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, kernels::Precision::f32);
+    if (router_bias) add_bias(ctx, scores, router_bias);
   }
   moe.routing = route(ctx, scores, bias, experts.scale, offsets, options);
   if (ctx.aux != nullptr) ctx.aux->add_counts(options.layer, moe.routing.counts);
@@ -188,13 +271,17 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
       gather(ctx, moe.routing, x.f32(), moe.width, rows.f32());
       grouped_forward(ctx, moe, moe.gate, rows.f32(), g.f32());
       grouped_forward(ctx, moe, moe.up, rows.f32(), u.f32());
+      add_biases(ctx, moe, moe.gate_bias, g.f32());
+      add_biases(ctx, moe, moe.up_bias, u.f32());
       swiglu_all(ctx, moe, g, u, h.f32());
       grouped_forward(ctx, moe, moe.down, h.f32(), rows.f32());
+      add_biases(ctx, moe, moe.down_bias, rows.f32());
       combine(ctx, moe.routing, rows.f32(), moe.width, y.f32());
     }
   }
-  if (recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front(),
-                experts.scale)) {
+  const auto first = [](std::span<const Tensor> s) { return s.empty() ? Tensor{} : s.front(); };
+  if (recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front(), experts.scale,
+                router_bias, first(experts.gate_bias), first(experts.up_bias), first(experts.down_bias))) {
     y.require_gradient(false);
     ctx.tape->record(y, [moe = std::move(moe), x, router, g, u, y = y.gradient_handle()](const Context& c) {
       moe_backward(c, moe, x, router, g, u, y);

@@ -32,9 +32,39 @@ static inline Vec tanh_gate(Vec x) {
   return sigmoid(2.0f * kTanhSlope * x * (1.0f + kTanhCube * x * x));
 }
 
+static inline void clamped_forward(const Swiglu& a, int64_t begin, int64_t end) {
+  const Vec limit = broadcast(a.limit);
+  for (int64_t row = begin; row < end; ++row) {
+    const float *gate = a.gate + row * a.gate_row, *up = a.up + row * a.up_row;
+    float* out = a.out + row * a.out_row;
+    for_vectors(a.cols, [&](int64_t i, auto part) {
+      const Vec g = min(get(gate + i, part), limit), u = max(min(get(up + i, part), limit), -limit);
+      put(out + i, g * sigmoid(a.alpha * g) * (u + 1.0f), part);
+    });
+  }
+}
+
+// A value on a limit still gets its gradient, as in PyTorch's clamp.
+static inline void clamped_backward(const SwigluGrad& a, int64_t begin, int64_t end) {
+  const Vec limit = broadcast(a.limit);
+  for (int64_t row = begin; row < end; ++row) {
+    const float *gate = a.gate + row * a.gate_row, *up = a.up + row * a.up_row;
+    const float* dout = a.dout + row * a.dout_row;
+    float *dgate = a.dgate + row * a.dgate_row, *dup = a.dup + row * a.dup_row;
+    for_vectors(a.cols, [&](int64_t i, auto part) {
+      const Vec gate_in = get(gate + i, part), up_in = get(up + i, part), d = get(dout + i, part);
+      const Vec g = min(gate_in, limit), u = max(min(up_in, limit), -limit), s = sigmoid(a.alpha * g);
+      const Vec du = d * (g * s), dg = d * (u + 1.0f) * (s * (1.0f + a.alpha * g * (1.0f - s)));
+      put(dup + i, abs(up_in) <= limit ? du : zero(), part);
+      put(dgate + i, gate_in <= limit ? dg : zero(), part);
+    });
+  }
+}
+
 }  // namespace
 
 void swiglu_forward(const Swiglu& a, int64_t begin, int64_t end) {
+  if (a.limit > 0) return clamped_forward(a, begin, end);
   for (int64_t row = begin; row < end; ++row) {
     const float *gate = a.gate + row * a.gate_row, *up = a.up + row * a.up_row;
     float* out = a.out + row * a.out_row;
@@ -46,6 +76,7 @@ void swiglu_forward(const Swiglu& a, int64_t begin, int64_t end) {
 }
 
 void swiglu_backward(const SwigluGrad& a, int64_t begin, int64_t end) {
+  if (a.limit > 0) return clamped_backward(a, begin, end);
   for (int64_t row = begin; row < end; ++row) {
     const float *gate = a.gate + row * a.gate_row, *up = a.up + row * a.up_row;
     const float* dout = a.dout + row * a.dout_row;
