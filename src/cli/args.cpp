@@ -1,5 +1,6 @@
 #include "cli/args.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -27,6 +28,19 @@ void add_optional(void* app, const std::string& flags, std::optional<T>& value, 
       .add_option_function<T>(
           flags, [&value](const T& given) { value = given; }, help)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+// "--text=" gives an empty text: CLI11 takes it for a missing one, unless it stands apart.
+std::vector<std::string> with_empty_values(const std::vector<std::string>& arguments) {
+  std::vector<std::string> out;
+  bool options = true;  // until "--"
+  for (const std::string& argument : arguments) {
+    options = options && argument != "--";
+    const bool empty = options && argument.starts_with("--") && argument.find('=') == argument.size() - 1;
+    out.push_back(empty ? argument.substr(0, argument.size() - 1) : argument);
+    if (empty) out.emplace_back();
+  }
+  return out;
 }
 
 // The command that was being parsed: the deepest chosen one.
@@ -129,7 +143,8 @@ void parse_and_run(const std::vector<std::string>& arguments, const std::string&
   std::function<void()> chosen;
   Command root(&app, &chosen);
   declare(root);
-  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  std::vector<std::string> reversed = with_empty_values(arguments);
+  std::ranges::reverse(reversed);
   try {
     app.parse(std::move(reversed));
   } catch (const CLI::CallForHelp&) {

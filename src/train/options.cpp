@@ -24,7 +24,7 @@ void TrainOptions::visit(FieldVisitor& v) {
   v.field("save_every", save_every, "steps between checkpoints; 0: by time only");
   v.field("save_minutes", save_minutes, "minutes between checkpoints; 0: by steps only");
   v.field("keep_last", keep_last, "checkpoints to keep");
-  v.field("on_spike", on_spike, "when the loss spikes or is not a number: stop, rollback or skip");
+  v.field("on_spike", on_spike, "when the loss spikes, diverges or is not a number: stop, rollback or skip");
   v.field("spike_threshold", spike_threshold, "standard deviations above the mean that make a spike");
   v.field("max_rollbacks", max_rollbacks, "rollbacks or skipped steps before the run stops");
 }

@@ -318,7 +318,7 @@ TEST_F(RunVerb, BadRecipesAndCommands) {
   expect_contains(error(2, {"--set", "train.context=100000"}), "train.context");
   expect_contains(error(1, {"--set", "init=nowhere"}), "nowhere");
   expect_contains(error(1, {"--set", "tokenizer.path=nowhere"}), "nowhere");
-  expect_contains(error(1, {"--set", "model.hidden_size=2000000"}), "GB");
+  expect_contains(error(1, {"--set", "model.hidden_size=200000"}), "GB");
   file("tok.json", "{");
   expect_contains(error(1, {"--set", "tokenizer.path=tok.json"}), "tok.json");
   file("bad.toml", "[train\n");
