@@ -32,7 +32,7 @@ Sgemm open_blas(int threads) {
 struct Shape {
   const char* name;
   int64_t m, n, k;
-  char a, b;       // 'n': row-major as (m, k) or (k, n); 't': the transposed matrix is row-major
+  char a, b;            // 'n': row-major as (m, k) or (k, n); 't': the transposed matrix is row-major
   int groups = 1;       // experts
   bool skewed = false;  // half of all rows go to the first expert, a quarter to the second, ...
 

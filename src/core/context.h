@@ -25,8 +25,8 @@ struct Context {
   const kernels::Table& kernels;  // the instruction set chosen at start
   std::shared_ptr<Allocator> memory = Allocator::create();
   Compute compute = Compute::exact;
-  // Forward products read weights as they lie in memory, one dot product an output (inference: best for few rows), or
-  // through packed panels (training: best for many). Rounding differs, so a context keeps to one.
+  // Forward products read weights as they lie in memory, one dot product an output (inference: best for few
+  // rows), or through packed panels (training: best for many). Rounding differs, so a context keeps to one.
   bool stream_weights = true;
   Tape* tape = nullptr;                           // ops record themselves here when there is one
   Aux* aux = nullptr;                             // side results of a forward: routing counts, balance loss

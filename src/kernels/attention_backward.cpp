@@ -148,8 +148,8 @@ void attention_backward(ThreadPool& pool, const Table& table, const Attention& a
   Carver sizes;
   carve_scratch(sizes, args);
   const int64_t each = sizes.taken(), delta_floats = padded(rows * args.heads);
-  auto* memory = static_cast<float*>(
-      pool.scratch(pool.this_worker(), sizeof(float) * static_cast<size_t>(delta_floats + each * pool.size())));
+  auto* memory = static_cast<float*>(pool.scratch(
+      pool.this_worker(), sizeof(float) * static_cast<size_t>(delta_floats + each * pool.size())));
   for (const AttentionSpan& span : args.spans) {
     pool.parallel_for(span.query_end - span.query_begin, 64, [&](int64_t begin, int64_t end, int) {
       const int64_t row = span.query_begin + begin;

@@ -123,8 +123,8 @@ void run_split(ThreadPool& pool, const Table& table, std::vector<Unit>& units) {
   Carver sizes;
   carve_scratch(sizes, units[0].head);
   const int64_t each = sizes.taken();
-  auto* memory =
-      static_cast<float*>(pool.scratch(pool.this_worker(), sizeof(float) * static_cast<size_t>(floats + each * pool.size())));
+  auto* memory = static_cast<float*>(
+      pool.scratch(pool.this_worker(), sizeof(float) * static_cast<size_t>(floats + each * pool.size())));
   pool.parallel_for(static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end, int worker) {
     Carver carver(memory + floats + each * worker);
     const AttentionScratch scratch = carve_scratch(carver, units[0].head);

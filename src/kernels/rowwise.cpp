@@ -43,7 +43,8 @@ void reduce_rows(ThreadPool& pool, const Table& table, int64_t rows, std::initia
   for (const Slice& slice : slices) width += slice.output ? slice.width : 0;
   const int64_t chunks = chunks_of(rows);
   if (chunks == 0) return;
-  auto* partials = static_cast<float*>(pool.scratch(pool.this_worker(), sizeof(float) * static_cast<size_t>(chunks * width)));
+  auto* partials = static_cast<float*>(
+      pool.scratch(pool.this_worker(), sizeof(float) * static_cast<size_t>(chunks * width)));
   pool.parallel_for(rows, kRowChunk, [&](int64_t begin, int64_t end, int) {
     float* partial = partials + begin / kRowChunk * width;
     std::fill_n(partial, width, 0.0f);
@@ -199,7 +200,8 @@ void scale(ThreadPool& pool, const Table& table, int64_t n, float alpha, const f
 double sum_of_squares(ThreadPool& pool, const Table& table, int64_t n, const float* x) {
   const int64_t chunks = (n + kFlatChunk - 1) / kFlatChunk;
   if (chunks == 0) return 0;
-  auto* partials = static_cast<double*>(pool.scratch(pool.this_worker(), sizeof(double) * static_cast<size_t>(chunks)));
+  auto* partials =
+      static_cast<double*>(pool.scratch(pool.this_worker(), sizeof(double) * static_cast<size_t>(chunks)));
   pool.parallel_for(n, kFlatChunk, [&](int64_t begin, int64_t end, int) {
     partials[begin / kFlatChunk] = table.sum_of_squares(end - begin, x + begin);
   });

@@ -159,7 +159,8 @@ Json read_v3(const GgufFacts& facts) {
 void write_attention(const Json& config, Json& metadata) {
   const int64_t rank = config.at("kv_lora_rank").get<int64_t>(),
                 rope = config.at("qk_rope_head_dim").get<int64_t>();
-  if (!metadata.contains("attention.q_lora_rank")) metadata["attention.q_lora_rank"] = 0;  // llama.cpp insists
+  if (!metadata.contains("attention.q_lora_rank"))
+    metadata["attention.q_lora_rank"] = 0;  // llama.cpp insists
   metadata["attention.head_count_kv"] = 1;
   metadata["attention.key_length"] = rank + rope;
   metadata["attention.value_length"] = rank;

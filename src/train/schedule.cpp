@@ -94,7 +94,8 @@ void check(const ScheduleOptions& options) {
     fail_usage("train.schedule.cooldown = {}: expected a share between 0 and 1", options.cooldown);
   }
   if (options.final_fraction && !(*options.final_fraction >= 0 && *options.final_fraction <= 1)) {
-    fail_usage("train.schedule.final_fraction = {}: expected a share between 0 and 1", *options.final_fraction);
+    fail_usage("train.schedule.final_fraction = {}: expected a share between 0 and 1",
+               *options.final_fraction);
   }
 }
 

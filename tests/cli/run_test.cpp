@@ -318,7 +318,9 @@ TEST_F(RunVerb, BadRecipesAndCommands) {
   expect_contains(error(2, {"--set", "train.context=100000"}), "train.context");
   expect_contains(error(1, {"--set", "init=nowhere"}), "nowhere");
   expect_contains(error(1, {"--set", "tokenizer.path=nowhere"}), "nowhere");
-  expect_contains(error(1, {"--set", "model.hidden_size=200000"}), "GB");
+  expect_contains(
+      error(1, {"--set", "model.hidden_size=200000", "--set", "model.moe_intermediate_size=200000"}), "GB");
+  expect_contains(error(2, {"--set", "model.num_hidden_layers=100000000"}), "at most 4096");
   file("tok.json", "{");
   expect_contains(error(1, {"--set", "tokenizer.path=tok.json"}), "tok.json");
   file("bad.toml", "[train\n");
