@@ -28,8 +28,9 @@ except ImportError as error:
 
 # llama.cpp computes these otherwise: it ignores windows of these architectures.
 DIFFERENT_THERE = {"mistral_window": "sliding window", "qwen2_window": "sliding window",
-                   "v2_grouped": "a group counts by its two best experts, V2's by the best"}
-NOT_IN_GGUF = {"v3_halves": "rope_interleave", "v3_yarn_ratio": "mscale"}
+                   "v2_grouped": "a group counts by its two best experts, V2's by the best",
+                   "gpt_oss": "YaRN's bounds rounded", "gpt_oss_mxfp4": "YaRN's bounds rounded"}
+NOT_IN_GGUF = {"v3_halves": "rope_interleave", "v3_yarn_ratio": "mscale", "gpt_oss_wide_group": "swiglu_limit"}
 # llama.cpp wants experts in every layer of a qwen2moe, and biases in a pangu-embedded.
 REFUSED_THERE = {"qwen2_moe", "pangu_embedded_tied"}
 # What `convert` says of families that GGUF has no architecture for.
