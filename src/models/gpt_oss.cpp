@@ -73,7 +73,7 @@ void check(const GptOssConfig& c, const char* name) {
 std::unique_ptr<Model> create(const Json& json) {
   constexpr const char* kName = "gpt_oss";
   GptOssConfig c = defaults();
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   supply_defaults(c);
   check(c, kName);
   const auto ffn = [c](int64_t layer) -> std::unique_ptr<FfnModule> {

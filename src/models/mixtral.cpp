@@ -27,7 +27,7 @@ std::unique_ptr<Model> create(const Json& json) {
   c.max_position_embeddings = 131072;
   c.rms_norm_eps = 1e-5;
   c.rope_theta = 1e6;
-  read_fields(c, json, "config.json", UnknownKeys::ignore);
+  read_config(c, json);
   check_llama_like(c, kName);
   require_at_least(kName, "num_local_experts", c.num_local_experts, 1);
   require_at_least(kName, "num_experts_per_tok", c.num_experts_per_tok, 1);

@@ -88,7 +88,7 @@ std::unique_ptr<Model> create(const Json& json) {
   c.topk_method = "greedy";
   c.rms_norm_eps = 1e-5;
   c.rope_theta = 25.6e6;
-  read_fields(c, given, "config.json", UnknownKeys::ignore);
+  read_config(c, given);
   check(c, given);
   const Json fields = write_fields(c);
   if (c.num_experts_per_tok == 1) c.norm_topk_prob = false;  // the one weight would always be 1
