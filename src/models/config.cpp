@@ -63,6 +63,10 @@ void require_plausible(const Json& config, const std::string& model) {
   }
 }
 
+std::string model_type_of(const Json& config) {
+  return config.value("model_type", "");
+}
+
 int token_id(const Json& config, const char* key) {
   const auto it = config.find(key);
   if (it == config.end() || it->is_null()) return -1;

@@ -34,12 +34,15 @@ inline void require_equal(const char* model, const char* key, const std::string&
 // counted before memory is looked at, and neither may take forever or overflow.
 void require_plausible(const Json& config, const std::string& model);
 
+// config.json's model_type; empty without one.
+std::string model_type_of(const Json& config);
+
 // The fields of config.json, plausible with those that it leaves to their defaults. Include
 // <nlohmann/json.hpp> to call it.
 template <Visitable T>
 void read_config(T& config, const Json& json) {
   read_fields(config, json, "config.json", UnknownKeys::ignore);
-  require_plausible(write_fields(config), json.value("model_type", ""));
+  require_plausible(write_fields(config), model_type_of(json));
 }
 
 // A token id key that may be absent, null, a number or a list (then its first counts): -1 without one.
