@@ -1,7 +1,9 @@
 // The ops models are made of. Each lives in ops/NAME.cpp: checks, forward and backward side by side. Shapes:
 // R rows (tokens of all sequences), D model width, H heads, K kv heads, E experts, F ffn width, V vocabulary.
 // Weights are (out, in) as in HF checkpoints. With ctx.tape an op whose inputs need gradients records itself;
-// a frozen or quantised weight gets none, and its input still does.
+// a frozen or quantised weight gets none, and its input still does. Where a matrix has an adapter beside it
+// (tensor/low_rank.h) the adapter counts and gets the gradients: in linear, linear_transposed and the experts
+// of moe_ffn.
 #pragma once
 
 #include <cstdint>
@@ -144,5 +146,12 @@ struct CrossEntropyResult {
 };
 CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tensor& head,
                                  std::span<const int32_t> targets, float scale);
+
+// log softmax(hidden head^T / temperature)[target] of every row, (R); 0 where the target is negative. For
+// losses that weigh tokens or compare models: any function of them has its gradient with respect to hidden
+// and head. Logits are never kept: backward makes them again, chunk by chunk (the head's product runs three
+// times in all, not two).
+Tensor token_log_probs(Context& ctx, const Tensor& hidden, const Tensor& head,
+                       std::span<const int32_t> targets, float temperature = 1);
 
 }  // namespace frugal::ops

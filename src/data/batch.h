@@ -22,6 +22,10 @@ struct TrainBatch {
   // Where sequences start, and the end: 0 = offsets[0] < ... < offsets.back() = rows * length. A sequence is
   // a row, or a piece when the cross-document mask is on; tokens attend within their sequence only.
   std::vector<int64_t> offsets;
+  // Further values of every token, (rows, length) each: weights, advantages, another model's
+  // log-probabilities. What they are is between whoever makes the batches and the objective; pre-training has
+  // none.
+  std::vector<std::vector<float>> extra;
 
   bool operator==(const TrainBatch&) const = default;
 };

@@ -96,9 +96,13 @@ TrainBatch slice_rows(const TrainBatch& batch, int64_t begin, int64_t end) {
                  cut(batch.targets),
                  cut(batch.positions),
                  cut(batch.document),
+                 {},
                  {}};
   for (const int64_t offset : batch.offsets) {
     if (offset >= first && offset <= last) out.offsets.push_back(offset - first);
+  }
+  for (const std::vector<float>& column : batch.extra) {
+    out.extra.emplace_back(column.begin() + first, column.begin() + last);
   }
   return out;
 }

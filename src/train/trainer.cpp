@@ -220,7 +220,7 @@ void Trainer::train_step() {
   record.tokens = tokens_;
   record.seconds = cost.seconds;
   record.tokens_per_second = cost.seconds > 0 ? tokens / cost.seconds : 0;
-  record.flops = flops_per_token_ * tokens;
+  record.flops = hooks_.flops ? hooks_.flops(batch) : flops_per_token_ * tokens;
   record.bytes = bytes_per_step_;
   if (hooks_.peak_flops > 0 && cost.seconds > 0) record.mfu = record.flops / cost.seconds / hooks_.peak_flops;
   record.progress = plan_.progress(step_);
@@ -300,8 +300,8 @@ void Trainer::evaluate_now(bool full) {
         options_.eval_every > 0 ? options_.eval_every : std::max<int64_t>(1, steps / options_.evaluations));
   }
   if (full) bits_per_byte_ = bits;
-  tell(TrainEvent::Kind::evaluation, fmt::format("{:.4f} bits per byte{}", bits, full ? "" : " on a sample"),
-       bits);
+  tell(TrainEvent::Kind::evaluation,
+       fmt::format("{:.4f} {}{}", bits, hooks_.measured, full ? "" : " on a sample"), bits);
 }
 
 TrainResult Trainer::run() {
