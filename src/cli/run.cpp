@@ -1,5 +1,5 @@
-// frugal run RECIPE, frugal train RECIPE: from a recipe to a model, a bill and a report. `train` ends after
-// pretraining.
+// frugal run RECIPE, frugal train RECIPE, frugal tune RECIPE: from a recipe to a model, a bill and a report.
+// `train` ends after pretraining; `tune` has recipes of its own.
 #include <nlohmann/json.hpp>
 
 #include "cli/interrupt.h"
@@ -58,13 +58,18 @@ void show(const RunArguments& a, const RunOutcome& outcome) {
       text += fmt::format("{}{:.1f} % of held-out questions", seed.bits_per_byte ? ", " : "",
                           *seed.questions_correct * 100);
     }
+    if (seed.validation) {
+      text += fmt::format("{}{:.4f} {} on validation examples",
+                          seed.bits_per_byte || outcome.seeds.size() > 1 ? ", " : "  result       ",
+                          *seed.validation, seed.measured);
+    }
     text += "\n";
   }
   text += fmt::format("  report       {}\n", outcome.report.string());
   text += fmt::format("  model        {}\n", outcome.model.string());
   text += fmt::format(
       "  try          frugal generate {0} -p \"Once upon a time\"\n               frugal chat {0}\n",
-      shell_word(outcome.output.string()));
+      shell_word((outcome.model.parent_path()).string()));
   print(text);
 }
 
@@ -73,7 +78,8 @@ void run(RunArguments a, const Environment& environment) {
       directory_of(environment.config_home, environment.home, ".config").empty()
           ? fs::path()
           : directory_of(environment.config_home, environment.home, ".config") / "config.toml");
-  Recipe recipe = load_recipe(a.recipe, a.set, prices);
+  Recipe recipe =
+      a.verb == "tune" ? load_tune_recipe(a.recipe, a.set, prices) : load_recipe(a.recipe, a.set, prices);
   if (!recipe.init.empty()) recipe.init = pulled_or_same(recipe.init, environment);
   if (!a.common.threads && recipe.threads > 0) a.common.threads = recipe.threads;
   Runtime runtime(a.common, environment);
@@ -104,7 +110,8 @@ void declare(Command& command, const Environment& environment, const char* verb)
   command.positional("RECIPE", a->recipe, "A .toml file, or the directory of a run to go on with");
   command.option("--set", a->set, "Overrides a key of the recipe: --set budget.minutes=20");
   a->common.declare(command);
-  command.footer("Keys of a recipe, with their defaults:\n" + recipe_help());
+  command.footer("Keys of a recipe, with their defaults:\n" +
+                 (a->verb == "tune" ? tune_recipe_help() : recipe_help()));
   command.action([a, environment] { run(*a, environment); });
 }
 
@@ -115,6 +122,9 @@ void declare_run(Command& command, const Environment& environment) {
 }
 void declare_train(Command& command, const Environment& environment) {
   declare(command, environment, "train");
+}
+void declare_tune(Command& command, const Environment& environment) {
+  declare(command, environment, "tune");
 }
 
 }  // namespace frugal::cli

@@ -74,7 +74,7 @@ void attach(const Context& ctx, const AdapterPlace& place, const AdapterOptions&
 }  // namespace
 
 void AdapterOptions::visit(FieldVisitor& v) {
-  v.field("kind", kind, "lora, rslora or dora");
+  v.field("kind", kind, "lora, rslora or dora; none: the whole model is trained, as f32");
   v.field("rank", rank, "inner width of the product beside a matrix");
   v.field("alpha", alpha, "the product counts alpha / rank times (rslora: alpha / sqrt(rank))");
   v.field("dropout", dropout, "share of the product's inputs left out while training");
@@ -87,7 +87,8 @@ AdapterKind AdapterOptions::parsed_kind() const {
   if (kind == "lora") return AdapterKind::lora;
   if (kind == "rslora") return AdapterKind::rslora;
   if (kind == "dora") return AdapterKind::dora;
-  fail_usage("adapter.kind = '{}': expected lora, rslora or dora", kind);
+  if (kind == "none") return AdapterKind::none;
+  fail_usage("adapter.kind = '{}': expected lora, rslora, dora or none", kind);
 }
 
 double AdapterOptions::scale() const {
@@ -97,7 +98,7 @@ double AdapterOptions::scale() const {
 
 void check(const AdapterOptions& options, std::string_view table) {
   constexpr int64_t kMostRank = 1 << 16;
-  options.parsed_kind();
+  if (options.parsed_kind() == AdapterKind::none) return;
   if (options.rank < 1 || options.rank > kMostRank)
     fail_usage("{}.rank = {}: expected 1 to {}", table, options.rank, kMostRank);
   if (!(options.alpha > 0 && options.alpha <= 1e6))

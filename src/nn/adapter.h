@@ -14,7 +14,7 @@
 
 namespace frugal {
 
-enum class AdapterKind { lora, rslora, dora };
+enum class AdapterKind { none, lora, rslora, dora };  // none: the model itself is trained
 
 struct AdapterOptions {
   std::string kind = "lora";

@@ -15,6 +15,7 @@
 #include "meter/prices.h"
 #include "train/budget.h"
 #include "train/options.h"
+#include "tune/options.h"
 
 namespace frugal {
 
@@ -117,7 +118,10 @@ struct Recipe {
   TrainOptions train;
   EvalTable eval;
   SamplesTable samples;
+  TuneOptions tune;
   Prices meter;
+  bool tune_only =
+      false;  // of `frugal tune`: the keys of [tune] stand at the top, and those of training are unknown
 
   Recipe() { train.save_minutes = 5; }
   void visit(FieldVisitor& v) {
@@ -133,6 +137,7 @@ struct Recipe {
     v.field("train", train, "");
     v.field("eval", eval, "");
     v.field("samples", samples, "");
+    v.field("tune", tune, "");
     v.field("meter", meter, "");
   }
 };
@@ -145,6 +150,13 @@ Recipe load_recipe(const std::filesystem::path& file, const std::vector<std::str
 // The same from text; `name` stands for the file in errors and for an empty `output`.
 Recipe parse_recipe(std::string_view text, const std::string& name, const std::vector<std::string>& set,
                     const Prices& prices = {});
+
+// The same for the recipe of `frugal tune` (docs/tuning.md).
+Recipe load_tune_recipe(const std::filesystem::path& file, const std::vector<std::string>& set,
+                        const Prices& prices = {});
+Recipe parse_tune_recipe(std::string_view text, const std::string& name, const std::vector<std::string>& set,
+                         const Prices& prices = {});
+std::string tune_recipe_help();
 
 // Every key with its value, model overrides included: what recipe.toml of a run holds.
 Json resolved(const Recipe& recipe);

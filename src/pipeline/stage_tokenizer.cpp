@@ -78,7 +78,13 @@ std::string summary(const Json& result) {
 
 }  // namespace
 
-const Stage kTokenizerStage = {
-    "tokenizer", "learning a tokenizer", true, false, [](const Run&) { return true; }, inputs, work, summary};
+const Stage kTokenizerStage = {"tokenizer",
+                               "learning a tokenizer",
+                               true,
+                               false,
+                               [](const Run& run) { return !run.recipe.tune_only; },
+                               inputs,
+                               work,
+                               summary};
 
 }  // namespace frugal

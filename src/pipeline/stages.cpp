@@ -13,8 +13,9 @@
 namespace frugal {
 
 std::span<const Stage* const> all_stages() {
-  static constexpr std::array<const Stage*, 6> list = {&kCorpusStage,   &kTokenizerStage, &kDataStage,
-                                                       &kPretrainStage, &kEvaluateStage,  &kSamplesStage};
+  static constexpr std::array<const Stage*, 7> list = {&kCorpusStage,   &kTokenizerStage, &kDataStage,
+                                                       &kPretrainStage, &kEvaluateStage,  &kSamplesStage,
+                                                       &kTuneStage};
   return list;
 }
 
