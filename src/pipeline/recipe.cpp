@@ -183,7 +183,12 @@ Recipe parse_tune_recipe(std::string_view text, const std::string& name, const s
   recipe.meter = prices;
   TuneFile file{recipe};
   const std::vector<std::string> set_keys = apply_set(
-      set, [&](FieldVisitor& v) { file.visit(v); }, document.values);
+      set,
+      [](FieldVisitor& v) {
+        Recipe any;
+        TuneFile{any}.visit(v);
+      },
+      document.values);
   const Locate where = locate_in(document, name, set_keys);
   recipe.tune.method = "sft";
   read_fields(file, document.values, where);
