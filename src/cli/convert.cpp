@@ -37,7 +37,8 @@ void declare_convert(Command& command, const Environment& environment) {
   a->common.declare(command);
   command.positional("MODEL", a->model, kModelHelp);
   command.positional("OUT", a->out, "A .gguf file, or else a directory in Hugging Face layout", false);
-  command.option("--adapter", a->adapter, "Merge this LoRA adapter (PEFT's layout, or a run of frugal tune) into the weights");
+  command.option("--adapter", a->adapter,
+                 "Merge this LoRA adapter (PEFT's layout, or a run of frugal tune) into the weights");
   command.option("--out", a->out_flag, "The same as OUT");
   command.option(
       "--format", a->format,

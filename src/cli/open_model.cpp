@@ -42,7 +42,8 @@ OpenModel open_model(Runtime& runtime, const std::string& name, const std::optio
 }
 
 void declare_adapter(Command& command, std::optional<std::string>& adapter) {
-  command.option("--adapter", adapter, "Use this LoRA adapter (PEFT's layout, or a run of frugal tune) beside the model");
+  command.option("--adapter", adapter,
+                 "Use this LoRA adapter (PEFT's layout, or a run of frugal tune) beside the model");
 }
 
 std::unique_ptr<Model> open_weights(Runtime& runtime, const std::string& name,

@@ -25,7 +25,8 @@ struct OpenModel {
   GenerationConfig generation;
 };
 // `name` is what the user gave as MODEL, `adapter` what as --adapter.
-OpenModel open_model(Runtime& runtime, const std::string& name, const std::optional<std::string>& adapter = {});
+OpenModel open_model(Runtime& runtime, const std::string& name,
+                     const std::optional<std::string>& adapter = {});
 
 // --adapter of the verbs that read a model: a LoRA adapter in PEFT's layout, used beside the model as it is.
 void declare_adapter(Command& command, std::optional<std::string>& adapter);

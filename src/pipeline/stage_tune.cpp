@@ -202,6 +202,7 @@ class Tuning {
     saved.config =
         adapter_config_text(*model_, options_.adapter, fs::absolute(base_).lexically_normal().string());
     saved.files = files();
+    saved.parameters = false;
     visit_peft_tensors(*model_, [&](const std::string& name, const Tensor& value) {
       saved.weights.push_back({name, value});
     });
@@ -232,7 +233,7 @@ class Tuning {
   }
 
   void on_step(const StepRecord& record) {
-    run_.meter->add_flops(record.flops);
+    run_.count({record.flops, record.bytes});
     run_.meter->add_tokens(train_.tokens_per_step());
     log_.step(record);
     run_.progress("tune", record.progress, &record);

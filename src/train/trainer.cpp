@@ -164,7 +164,13 @@ double Trainer::bytes_per_step() {
   const int64_t at_once = options_.rows_at_once();
   const auto micro_batches = static_cast<double>((options_.batch + at_once - 1) / at_once);
   const double reads = options_.recompute ? 3 : 2;
-  return weights * ((reads + 2) * micro_batches - 1 + 4) + 2 * state;
+  double frozen = 0;  // matrices that are met on the way forward and back all the same
+  EachParameter each([&](const std::string&, Tensor& value, const ParameterInfo& info) {
+    if (value.shape().size() > 1 && !value.needs_gradient() && !info.mtp)
+      frozen += static_cast<double>(value.bytes()) * info.activity;
+  });
+  model_.visit(each);
+  return weights * ((reads + 2) * micro_batches - 1 + 4) + 2 * state + frozen * reads * micro_batches;
 }
 
 // Gradients of the whole step, micro-batch by micro-batch.

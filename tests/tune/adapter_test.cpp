@@ -185,7 +185,8 @@ TEST_F(Adapters, ResumingIsBitExact) {
     hooks.saved = SavedModel{.folder = "adapter",
                              .config_file = std::string(kAdapterConfig),
                              .weights_file = std::string(kAdapterWeights),
-                             .config = adapter_config_text(*model, options, "base")};
+                             .config = adapter_config_text(*model, options, "base"),
+                             .parameters = false};
     visit_peft_tensors(*model, [&](const std::string& name, const Tensor& value) {
       hooks.saved->weights.push_back({name, value});
     });

@@ -329,9 +329,9 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
   const auto first = [](std::span<const Tensor> s) { return s.empty() ? Tensor{} : s.front(); };
   const bool adapters = ctx.tape != nullptr &&
                         (trains_adapters(moe.gate) || trains_adapters(moe.up) || trains_adapters(moe.down));
-  if (adapters || recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front(),
-                            experts.scale, router_bias, first(experts.gate_bias), first(experts.up_bias),
-                            first(experts.down_bias))) {
+  if (adapters ||
+      recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front(), experts.scale,
+                router_bias, first(experts.gate_bias), first(experts.up_bias), first(experts.down_bias))) {
     y.require_gradient(false);
     ctx.tape->record(y, [moe = std::move(moe), x, router, g, u, y = y.gradient_handle()](const Context& c) {
       moe_backward(c, moe, x, router, g, u, y);

@@ -124,12 +124,14 @@ std::string tuning(const ReportRun& run) {
                          .colour = 0,
                          .band = true});
   const auto validation = result.find("validation");
-  LineChart valid{.title = "Validation, " + (validation == result.end() ? "nats per target" : text(*validation, "measured"))};
-  valid.series.push_back({.name = "validation",
-                          .x = column(history.tune_evaluations, [](const auto& e) { return e.tokens; }),
-                          .y = column(history.tune_evaluations, [](const auto& e) { return e.bits_per_byte; }),
-                          .colour = 2,
-                          .marks = true});
+  LineChart valid{.title = "Validation, " +
+                           (validation == result.end() ? "nats per target" : text(*validation, "measured"))};
+  valid.series.push_back(
+      {.name = "validation",
+       .x = column(history.tune_evaluations, [](const auto& e) { return e.tokens; }),
+       .y = column(history.tune_evaluations, [](const auto& e) { return e.bits_per_byte; }),
+       .colour = 2,
+       .marks = true});
   HtmlTable table;
   const auto row = [&](const char* name, const char* key) {
     if (number(result, key) > 0) table.rows.push_back({name, count_text(number(result, key))});

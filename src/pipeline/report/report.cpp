@@ -112,7 +112,8 @@ std::string cards(const ReportRun& run) {
   }
   const Json& tune = run.result("tune");
   if (const auto valid = tune.find("validation"); valid != tune.end()) {
-    out += card(fmt::format("{:.3f}", number(*valid, "value")), text(*valid, "measured") + " on validation examples, tuned");
+    out += card(fmt::format("{:.3f}", number(*valid, "value")),
+                text(*valid, "measured") + " on validation examples, tuned");
   }
   if (number(tune, "tokens_without_padding") > 0) {
     out += card(short_count(number(tune, "tokens_without_padding")), "tokens tuned on");
