@@ -26,6 +26,7 @@ struct TrainBatch {
   // log-probabilities. What they are is between whoever makes the batches and the objective; pre-training has
   // none.
   std::vector<std::vector<float>> extra;
+  int64_t first = 0;  // number of row 0 among all rows of its source, where the source counts them
 
   bool operator==(const TrainBatch&) const = default;
 };
