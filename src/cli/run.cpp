@@ -1,5 +1,5 @@
 // frugal run RECIPE, frugal train RECIPE, frugal tune RECIPE: from a recipe to a model, a bill and a report.
-// `train` ends after pretraining; `tune` has recipes of its own.
+// `train` ends after pretraining, `distill` asks for a teacher, `tune` has recipes of its own.
 #include <nlohmann/json.hpp>
 
 #include "cli/interrupt.h"
@@ -48,6 +48,10 @@ std::string command_of(const RunArguments& a) {
 void show(const RunArguments& a, const RunOutcome& outcome) {
   if (a.common.json) return print_json(outcome_json(outcome));
   std::string text = "\nThe bill\n" + bill_text(outcome.bill) + "\n";
+  if (a.verb == kAskTeacher) {
+    return print(text + fmt::format("  the teacher's cache is there; to learn from it: frugal distill {}\n",
+                                    shell_word(a.recipe)));
+  }
   for (const SeedOutcome& seed : outcome.seeds) {
     if (outcome.seeds.size() > 1) text += fmt::format("  seed {:<7} ", seed.seed);
     if (outcome.seeds.size() == 1 && (seed.bits_per_byte || seed.questions_correct))
@@ -74,6 +78,7 @@ void show(const RunArguments& a, const RunOutcome& outcome) {
 }
 
 void run(RunArguments a, const Environment& environment) {
+  if (a.recipe.empty()) fail_usage("RECIPE is missing; see 'frugal {} --help'", a.verb);
   const Prices prices = read_user_prices(
       directory_of(environment.config_home, environment.home, ".config").empty()
           ? fs::path()
@@ -81,6 +86,10 @@ void run(RunArguments a, const Environment& environment) {
   Recipe recipe =
       a.verb == "tune" ? load_tune_recipe(a.recipe, a.set, prices) : load_recipe(a.recipe, a.set, prices);
   if (!recipe.init.empty()) recipe.init = pulled_or_same(recipe.init, environment);
+  if (a.verb.starts_with("distill") && !recipe.distill.wanted()) {
+    fail_usage("{}: distill.teacher: name the model to learn from", a.recipe);
+  }
+  if (recipe.distill.wanted()) recipe.distill.teacher = pulled_or_same(recipe.distill.teacher, environment);
   if (!a.common.threads && recipe.threads > 0) a.common.threads = recipe.threads;
   Runtime runtime(a.common, environment);
   ProgressDisplay display(progress_options(a.common, environment));
@@ -104,10 +113,10 @@ void run(RunArguments a, const Environment& environment) {
   }
 }
 
-void declare(Command& command, const Environment& environment, const char* verb) {
+void declare(Command& command, const Environment& environment, std::string_view verb, bool required = true) {
   const auto a = std::make_shared<RunArguments>();
   a->verb = verb;
-  command.positional("RECIPE", a->recipe, "A .toml file, or the directory of a run to go on with");
+  command.positional("RECIPE", a->recipe, "A .toml file, or the directory of a run to go on with", required);
   command.option("--set", a->set, "Overrides a key of the recipe: --set budget.minutes=20");
   a->common.declare(command);
   command.footer("Keys of a recipe, with their defaults:\n" +
@@ -122,6 +131,12 @@ void declare_run(Command& command, const Environment& environment) {
 }
 void declare_train(Command& command, const Environment& environment) {
   declare(command, environment, "train");
+}
+void declare_distill(Command& command, const Environment& environment) {
+  declare(command, environment, "distill", false);
+  Command cache =
+      command.subcommand("cache", "Only ask the teacher: fill the cache that students learn from");
+  declare(cache, environment, kAskTeacher);
 }
 void declare_tune(Command& command, const Environment& environment) {
   declare(command, environment, "tune");

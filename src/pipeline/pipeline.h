@@ -16,6 +16,9 @@
 
 namespace frugal {
 
+// The verb of runs that end when the teacher's cache is there.
+inline constexpr std::string_view kAskTeacher = "distill cache";
+
 struct RunSettings {
   Context& ctx;
   Observer& observer;

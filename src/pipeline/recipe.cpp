@@ -100,6 +100,10 @@ void check_values(const Recipe& recipe) {
   between("samples.min_p", recipe.samples.min_p, 0, 1);
   check(recipe.budget);
   check(recipe.train);
+  check(recipe.distill);
+  if (recipe.distill.wanted() && !recipe.tokenizer.path.empty()) {
+    fail_usage("tokenizer.path: a student has its teacher's tokenizer; leave it empty");
+  }
   if (!recipe.tune.method.empty()) check_tune_table(recipe.tune);
   recipe.meter.check("meter");
 }

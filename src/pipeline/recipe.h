@@ -12,6 +12,7 @@
 #include "core/fields.h"
 #include "core/json.h"
 #include "data/prepare.h"
+#include "distill/options.h"
 #include "meter/prices.h"
 #include "train/budget.h"
 #include "train/options.h"
@@ -116,6 +117,7 @@ struct Recipe {
   ModelTable model;
   Budget budget;
   TrainOptions train;
+  DistillOptions distill;
   EvalTable eval;
   SamplesTable samples;
   TuneOptions tune;
@@ -135,6 +137,7 @@ struct Recipe {
     v.field("model", model, "");
     v.field("budget", budget, "set at least one");
     v.field("train", train, "");
+    v.field("distill", distill, "");
     v.field("eval", eval, "");
     v.field("samples", samples, "");
     v.field("tune", tune, "");

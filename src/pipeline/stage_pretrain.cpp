@@ -4,6 +4,7 @@
 #include "core/error.h"
 #include "core/interrupted.h"
 #include "data/windows.h"
+#include "distill/teacher.h"
 #include "infer/sampler.h"
 #include "io/gguf_model.h"
 #include "io/model_files.h"
@@ -11,6 +12,7 @@
 #include "meter/machine.h"
 #include "meter/units.h"
 #include "models/model.h"
+#include "pipeline/distillation.h"
 #include "pipeline/stages.h"
 #include "pipeline/training.h"
 #include "text/special_tokens.h"
@@ -24,8 +26,8 @@ namespace {
 Json config_of(Run& run) {
   if (!run.recipe.init.empty()) return declare_model(find_model(run.recipe.init))->config();
   const Tokenizer& tokenizer = run.tokenizer();
-  return model_config(run.recipe, tokenizer.vocab_size(), tokenizer.bos_id().value_or(-1),
-                      tokenizer.eos_id().value_or(-1));
+  const int64_t vocab = run.recipe.distill.wanted() ? teacher_vocabulary(run) : tokenizer.vocab_size();
+  return model_config(run.recipe, vocab, tokenizer.bos_id().value_or(-1), tokenizer.eos_id().value_or(-1));
 }
 
 // The config a run starts from, as its file says it; a GGUF file's is in config_of already.
@@ -43,8 +45,13 @@ std::string inputs(Run& run) {
                           "spike_threshold", "max_rollbacks"}) {
     options.erase(key);
   }
-  return hash_of({to_text(config_of(run)), init_of(run), to_text(options), std::to_string(run.seed),
-                  run.result("data").value("key", std::string())});
+  std::vector<std::string> parts = {to_text(config_of(run)), init_of(run), to_text(options),
+                                    std::to_string(run.seed), run.result("data").value("key", std::string())};
+  if (run.recipe.distill.wanted()) {
+    parts.push_back(to_text(write_fields(run.recipe.distill)));
+    parts.push_back(to_text(write_fields(teacher_identity(run))));
+  }
+  return hash_of(parts);
 }
 
 // What ends a reply. A chat model also ends its turn.
@@ -76,6 +83,7 @@ class Pretraining {
     }
     make_trainable(*model_);
     prepare_data_and_windows();
+    if (run_.recipe.distill.wanted()) meet_teacher();
     return train(config);
   }
 
@@ -95,18 +103,31 @@ class Pretraining {
     const PreparedData& data = run_.data();
     const Framing framing{run_.tokenizer().bos_id().value_or(-1), run_.tokenizer().eos_id().value_or(-1)};
     const bool mask = run_.recipe.data.document_mask;
-    stream_ =
-        std::make_unique<BatchStream>(data.train, StreamOptions{.framing = framing,
-                                                                .piece_length = options_.context,
-                                                                .seed = static_cast<uint64_t>(run_.seed),
-                                                                .document_mask = mask,
-                                                                .key = data.key});
+    stream_ = training_stream(run_);
     batches_ = batches_of(*stream_);
     if (data.valid.documents() == 0) return;
     WindowOptions windows{.framing = framing, .length = options_.context, .document_mask = mask};
     full_.emplace(data.valid, windows);
     windows.max_tokens = run_.recipe.eval.sample_tokens;
     quick_.emplace(data.valid, windows);
+  }
+
+  void meet_teacher() {
+    const DistillOptions& distill = run_.recipe.distill;
+    if (teacher_vocabulary(run_) != model_->shape().vocab_size) {
+      fail("{}: the teacher has {} ids, the student {}: distillation needs one vocabulary", distill.teacher,
+           teacher_vocabulary(run_), model_->shape().vocab_size);
+    }
+    if (!distill.cached()) {
+      teacher_ = load_model(ctx_, find_model(distill.teacher), Weights::mapped_hf);
+      objective_ = online_objective(*teacher_, distill.divergence_options());
+      return;
+    }
+    cache_.emplace(teacher_cache(run_));
+    cache_->require(teacher_identity(run_));
+    rows_ = std::move(batches_);
+    batches_ = std::make_unique<CachedRows>(*rows_, cache_->rows());
+    objective_ = cached_objective(*cache_, distill.weights());
   }
 
   double evaluate(bool full) {
@@ -133,6 +154,7 @@ class Pretraining {
     hooks.spent = stage_spending(run_);
     hooks.peak_flops = measure_peak_flops(ctx_.pool, ctx_.kernels);
     hooks.stop = run_.settings.stop;
+    hooks.objective = objective_;
     return hooks;
   }
 
@@ -190,6 +212,7 @@ class Pretraining {
     json["rollbacks"] = result.rollbacks;
     json["mfu"] = mfu_steps_ > 0 ? mfu_sum_ / static_cast<double>(mfu_steps_) : 0;
     json["flops_per_token"] = flops_per_token_;
+    if (cache_) json["teacher_share"] = charge_cache(run_, *cache_);
     if (final_) {
       json["validation"] = {{"bits_per_byte", final_->bits_per_byte},
                             {"loss", final_->loss},
@@ -223,7 +246,10 @@ class Pretraining {
   RecordKeeper keeper_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<BatchStream> stream_;
-  std::unique_ptr<BatchSource> batches_;
+  std::unique_ptr<BatchSource> batches_, rows_;  // rows_: what batches_ counts when there is a cache
+  std::unique_ptr<Model> teacher_;
+  std::optional<CacheReader> cache_;
+  Objective objective_ = next_token_objective;
   std::optional<ValidationWindows> full_, quick_;
   std::optional<Validation> final_;
   double flops_per_token_ = 0, mfu_sum_ = 0;
@@ -247,7 +273,13 @@ std::string summary(const Json& result) {
 }  // namespace
 
 const Stage kPretrainStage = {
-    "pretrain", "training", false,  true, [](const Run& run) { return !run.recipe.tune_only; },
-    inputs,     work,       summary};
+    "pretrain",
+    "training",
+    false,
+    true,
+    [](const Run& run) { return !run.recipe.tune_only && run.settings.verb != kAskTeacher; },
+    inputs,
+    work,
+    summary};
 
 }  // namespace frugal

@@ -13,7 +13,7 @@ namespace frugal {
 namespace {
 
 bool is_trained(const Run& run) {
-  return run.recipe.init.empty() && run.recipe.tokenizer.path.empty();
+  return run.recipe.init.empty() && run.recipe.tokenizer.path.empty() && !run.recipe.distill.wanted();
 }
 
 std::vector<std::string> train_files(const Run& run) {

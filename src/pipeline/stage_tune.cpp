@@ -326,14 +326,16 @@ std::string summary(const Json& result) {
 
 }  // namespace
 
-const Stage kTuneStage = {
-    "tune",
-    "tuning",
-    false,
-    true,
-    [](const Run& run) { return !run.recipe.tune.method.empty() && run.settings.verb != "train"; },
-    inputs,
-    work,
-    summary};
+const Stage kTuneStage = {"tune",
+                          "tuning",
+                          false,
+                          true,
+                          [](const Run& run) {
+                            return !run.recipe.tune.method.empty() && run.settings.verb != "train" &&
+                                   run.settings.verb != kAskTeacher;
+                          },
+                          inputs,
+                          work,
+                          summary};
 
 }  // namespace frugal
