@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "data/hash.h"
+#include "io/gguf_tokenizer.h"
 #include "io/model_files.h"
 #include "models/model.h"
 
