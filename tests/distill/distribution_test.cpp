@@ -109,11 +109,11 @@ TEST(Distribution, BytesRoundTrip) {
   }
 }
 
-// 50 draws a token of DeepSeek's vocabulary. Zipf's exponent 1.3 leaves some 24 different ids, more than
-// trained models do.
+// 50 draws a token of DeepSeek's vocabulary from 3.2 nats (Zipf's exponent 1.5), some 19 different ids: more
+// than a trained model's predictions have on text.
 TEST(Distribution, FiftyDrawsTakeAtMostFortyBytes) {
   constexpr size_t kVocab = 129280;
-  const std::vector<float> logits = zipf_logits(kVocab, 1.3, 3);
+  const std::vector<float> logits = zipf_logits(kVocab, 1.5, 3);
   DistributionWriter writer(CacheKind::sampled, kVocab, 50);
   size_t ids = 0;
   constexpr size_t kTokens = 40;
@@ -122,7 +122,7 @@ TEST(Distribution, FiftyDrawsTakeAtMostFortyBytes) {
     ids += d.ids.size();
     writer.add(d);
   }
-  EXPECT_GT(ids, 12 * kTokens);
+  EXPECT_GT(ids, 15 * kTokens);
   EXPECT_LT(writer.take().size(), 40 * kTokens + 1);
 }
 
@@ -135,7 +135,9 @@ TEST(Distribution, DamagedBytesAreAnErrorAndNeverMore) {
     try {
       for (int i = 0; i < 1000; ++i) {
         const auto d = reader.next();
-        if (d) EXPECT_LT(d->ids.back(), 1000);
+        if (d) {
+          EXPECT_LT(d->ids.back(), 1000);
+        }
       }
       FAIL() << "a thousand distributions in " << bytes.size() << " bytes";
     } catch (const Error&) {
