@@ -22,10 +22,12 @@ MAY_INCLUDE = {
     "io": "core tensor nn models text",  # text: a GGUF file holds the tokenizer too
     "hub": "core",
     "train": "core kernels tensor autograd nn models data io meter",
+    "tune": "core tensor autograd nn models text data train",
+    "distill": "core kernels tensor autograd nn models data train",
     "infer": "core kernels tensor autograd nn models io",
     "eval": "core tensor autograd nn models io infer text data",
-    "pipeline": "core kernels tensor autograd nn models io text data train infer eval meter",
-    "cli": "core kernels tensor autograd nn models io text data train infer eval meter pipeline hub",
+    "pipeline": "core kernels tensor autograd nn models io text data train tune distill infer eval meter",
+    "cli": "core kernels tensor autograd nn models io text data train tune distill infer eval meter pipeline hub",
 }
 LONG_FILE = 400
 

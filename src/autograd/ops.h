@@ -1,7 +1,9 @@
 // The ops models are made of. Each lives in ops/NAME.cpp: checks, forward and backward side by side. Shapes:
 // R rows (tokens of all sequences), D model width, H heads, K kv heads, E experts, F ffn width, V vocabulary.
 // Weights are (out, in) as in HF checkpoints. With ctx.tape an op whose inputs need gradients records itself;
-// a frozen or quantised weight gets none, and its input still does.
+// a frozen or quantised weight gets none, and its input still does. Where a matrix has an adapter beside it
+// (tensor/low_rank.h) the adapter counts and gets the gradients: in linear, linear_transposed and the experts
+// of moe_ffn.
 #pragma once
 
 #include <cstdint>
@@ -144,5 +146,51 @@ struct CrossEntropyResult {
 };
 CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tensor& head,
                                  std::span<const int32_t> targets, float scale);
+
+// log softmax(hidden head^T / temperature)[target] of every row, (R); 0 where the target is negative. For
+// losses that weigh tokens or compare models: any function of them has its gradient with respect to hidden
+// and head. Logits are never kept: backward makes them again, chunk by chunk (the head's product runs three
+// times in all, not two).
+Tensor token_log_probs(Context& ctx, const Tensor& hidden, const Tensor& head,
+                       std::span<const int32_t> targets, float temperature = 1);
+
+// What a teacher says of every row's next token: the probabilities of some tokens and, as one bucket, of all
+// others.
+struct SparseTargets {
+  std::span<const int64_t>
+      offsets;  // (R + 1): row i has ids [offsets[i], offsets[i + 1]); none: the row is skipped
+  std::span<const int32_t> ids;    // none twice in a row
+  std::span<const float> weights;  // of the ids, not negative
+  std::span<const float> tails;    // (R) weight of the bucket; empty: there is none
+};
+// Sum over rows of -sum_i w_i log q_i - tail log(sum of the q of ids not listed) - hard_weight log q_hard,
+// with q = softmax(hidden head^T): what of the forward KL divergence from the teacher (and the cross-entropy
+// of `hard` (R), skipped where negative) depends on the student. Chunked as cross_entropy, and its gradients
+// times `scale`.
+CrossEntropyResult sparse_cross_entropy(Context& ctx, const Tensor& hidden, const Tensor& head,
+                                        const SparseTargets& targets, std::span<const int32_t> hard,
+                                        float hard_weight, float scale);
+
+// How far a student's distribution q is from a teacher's p, both softmax(logits / temperature):
+//   forward_kl          KL(p | q)
+//   reverse_kl          KL(q | p)
+//   jensen_shannon      b KL(p | m) + (1 - b) KL(q | m), m = b p + (1 - b) q     (GKD, Agarwal et al. 2024,
+//   eq. 1) skew_forward_kl     KL(p | b p + (1 - b) q)                          (DistiLLM, Ko et al. 2024,
+//   §3.1) skew_reverse_kl     KL(q | (1 - b) p + b q)
+enum class Divergence { forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl };
+struct DivergenceOptions {
+  Divergence kind = Divergence::forward_kl;
+  float beta = 0.5f;      // b; in (0, 1)
+  float temperature = 1;  // its square is not multiplied in
+  float weight = 1;       // of the divergence
+  float hard_weight = 0;  // of the cross-entropy of the targets, at temperature 1
+};
+// Sum over rows with a target (not negative) of weight * divergence + hard_weight * -log q_target. The
+// teacher's logits are teacher_hidden teacher_head^T (same rows and vocabulary; no gradient). Chunked, and
+// its gradients times `scale`.
+CrossEntropyResult divergence(Context& ctx, const Tensor& hidden, const Tensor& head,
+                              const Tensor& teacher_hidden, const Tensor& teacher_head,
+                              std::span<const int32_t> targets, const DivergenceOptions& options,
+                              float scale);
 
 }  // namespace frugal::ops

@@ -30,6 +30,12 @@ void Tape::seed(const Context& ctx, const Tensor& output, std::span<const float>
   for (size_t i = 0; i < gradient.size(); ++i) sum[i] += gradient[i];
 }
 
+Tensor with_slot(const Tensor& input) {
+  Tensor out = input;
+  if (!out.needs_gradient()) out.require_gradient(false);
+  return out;
+}
+
 Tensor recomputed(Context& ctx, const Tensor& x, std::function<Tensor(Context&, const Tensor&)> block) {
   if (!recording(ctx, x)) return block(ctx, x);
   Context quiet = ctx;

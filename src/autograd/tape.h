@@ -40,6 +40,10 @@ bool recording(const Context& ctx, const T&... inputs) {
   return ctx.tape != nullptr && (inputs.needs_gradient() || ...);
 }
 
+// The tensor with a slot for its gradient: its own, or, where nothing flows on (an input computed from frozen
+// weights alone), one that nobody reads. For ops whose backward fills the gradients of all inputs at once.
+Tensor with_slot(const Tensor& input);
+
 // Runs block(ctx, x) keeping none of its activations; backward runs it again first (Chen et al. 2016,
 // "Training Deep Nets with Sublinear Memory Cost"). The block may have one output. Aux counts are taken once.
 Tensor recomputed(Context& ctx, const Tensor& x, std::function<Tensor(Context&, const Tensor&)> block);

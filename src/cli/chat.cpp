@@ -18,6 +18,7 @@ struct ChatArguments {
   std::string model;
   std::optional<std::string> system;
   int64_t tokens = 512;
+  std::optional<std::string> adapter;
 };
 
 constexpr std::string_view kHelp =
@@ -36,7 +37,7 @@ class Conversation {
  public:
   Conversation(const ChatArguments& a, Runtime& runtime)
       : arguments_(a),
-        model_(open_model(runtime, a.model)),
+        model_(open_model(runtime, a.model, a.adapter)),
         engine_(runtime.ctx(), *model_.model, engine_options()),
         stop_ids_(stop_ids(model_)),
         templated_(!model_.tokenizer.chat_template().empty()) {
@@ -151,6 +152,7 @@ void declare_chat(Command& command, const Environment& environment) {
   const auto a = std::make_shared<ChatArguments>();
   a->common.declare(command, false);
   command.positional("MODEL", a->model, kModelHelp);
+  declare_adapter(command, a->adapter);
   command.option("--system", a->system, "What the model is told before the conversation");
   command.option("-n", a->tokens, "At most so many tokens a reply; 0: until the context is full");
   a->sampling.declare(command);

@@ -7,14 +7,27 @@
 #include "io/gguf_save.h"
 #include "io/gguf_tokenizer.h"
 #include "io/model_files.h"
+#include "io/peft.h"
 
 namespace frugal::cli {
 namespace {
 
 constexpr std::string_view kNoTokenizer = "none";  // llama.cpp's word for it
 
+// What is written has its adapter merged in: `source` is one, or is given one.
+std::unique_ptr<Model> open_source(Context& ctx, const Conversion& c, const fs::path& source) {
+  return c.adapter.empty() ? load_model(ctx, source, Weights::mapped_hf)
+                           : load_model_with_adapter(ctx, source, c.adapter, Weights::mapped_hf);
+}
+
+// Where the tokenizer lies: an adapter need not have one.
+fs::path tokenizer_place(const fs::path& source) {
+  return is_adapter(source) && !fs::exists(source / "tokenizer.json") ? adapter_base(source) : source;
+}
+
 // What the tokenizer of `source` adds to a GGUF file's metadata; nothing when it has none.
-GgufMetadata tokenizer_metadata(const fs::path& source, const Model& model, const Conversion& c) {
+GgufMetadata tokenizer_metadata(const fs::path& given, const Model& model, const Conversion& c) {
+  const fs::path source = tokenizer_place(given);
   GgufMetadata metadata;
   if (is_gguf(source)) {
     const GgufFile file(source);
@@ -34,7 +47,8 @@ GgufMetadata tokenizer_metadata(const fs::path& source, const Model& model, cons
   return metadata;
 }
 
-bool has_tokenizer(const fs::path& source) {
+bool has_tokenizer(const fs::path& given) {
+  const fs::path source = tokenizer_place(given);
   if (!is_gguf(source)) return fs::exists(source / "tokenizer.json");
   const GgufFile file(source);
   return file.has("tokenizer.ggml.model") && file.text("tokenizer.ggml.model") != kNoTokenizer;
@@ -47,7 +61,7 @@ bool is_packed(const Model& model) {
 void to_gguf(Context& ctx, const Conversion& c, const fs::path& source, const fs::path& out) {
   if (is_gguf(source) && c.format == nullptr && c.mix == nullptr)
     fail_usage("from GGUF to GGUF: give --format");
-  const auto model = load_model(ctx, source, Weights::mapped_hf);
+  const auto model = open_source(ctx, c, source);
   GgufSaveOptions options;
   options.format = c.mix != nullptr ? c.mix->base : c.format;
   options.mix = c.mix;
@@ -62,7 +76,7 @@ void to_gguf(Context& ctx, const Conversion& c, const fs::path& source, const fs
 
 void to_directory(Context& ctx, const Conversion& c, const fs::path& source, const fs::path& out) {
   if (c.mix != nullptr) fail_usage("{} is a mix of GGUF formats: write to a .gguf file", c.mix->name);
-  const auto model = load_model(ctx, source, Weights::mapped_hf);
+  const auto model = open_source(ctx, c, source);
   const Format* format = c.format;
   if (format == nullptr) {
     format = &model->head().format() == &formats::f32 ? &formats::f32 : &formats::bf16;

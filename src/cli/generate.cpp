@@ -15,6 +15,7 @@ struct GenerateArguments {
   std::string model;
   std::optional<std::string> prompt;
   int64_t tokens = 128;
+  std::optional<std::string> adapter;
 };
 
 EngineOptions engine_options(const GenerateArguments& a, const Model& model, int64_t prompt) {
@@ -32,7 +33,7 @@ void generate(const GenerateArguments& a, const Environment& environment) {
     fail_usage("no prompt: give one with -p TEXT, or -p - to read it");
   Runtime runtime(a.common, environment);
   runtime.ctx().compute = parse_compute(a.sampling.compute);
-  const OpenModel model = open_model(runtime, a.model);
+  const OpenModel model = open_model(runtime, a.model, a.adapter);
   const ReplyRequest request{.prompt = encode_prompt(model.tokenizer, text_or_input(a.prompt.value_or("-"))),
                              .max_tokens = a.tokens,
                              .sampling = a.sampling.options(model.generation),
@@ -67,6 +68,7 @@ void declare_generate(Command& command, const Environment& environment) {
   const auto a = std::make_shared<GenerateArguments>();
   a->common.declare(command);
   command.positional("MODEL", a->model, kModelHelp);
+  declare_adapter(command, a->adapter);
   command.option("-p,--prompt", a->prompt, "The text to continue; - reads standard input");
   command.option("-n", a->tokens, "At most so many tokens; 0: until the context is full");
   a->sampling.declare(command);

@@ -15,6 +15,7 @@ namespace {
 struct LogitsArguments {
   CommonOptions common;
   std::string model, ids, out;
+  std::optional<std::string> adapter;
 };
 
 void check_ids(const std::vector<std::vector<int32_t>>& sequences, const ModelShape& shape) {
@@ -33,7 +34,7 @@ void write_logits(const LogitsArguments& a, const Environment& environment) {
   Runtime runtime(a.common, environment);
   Context& ctx = runtime.ctx();
   const auto sequences = read_ids(a.ids);
-  const auto model = load_model(ctx, find_model(a.model, environment));
+  const auto model = open_weights(runtime, a.model, a.adapter);
   const ModelShape shape = model->shape();
   check_ids(sequences, shape);
   int64_t rows = 0;
@@ -59,6 +60,7 @@ void declare_logits(Command& command, const Environment& environment) {
   const auto a = std::make_shared<LogitsArguments>();
   a->common.declare(command);
   command.positional("MODEL", a->model, kModelHelp);
+  declare_adapter(command, a->adapter);
   command.required_option(
       "--ids", a->ids,
       "JSON file of token ids: [..], or [[..], ..] for sequences computed apart, their rows one after "

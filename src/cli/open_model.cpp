@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "hub/store.h"
 #include "io/gguf_tokenizer.h"
+#include "io/peft.h"
 
 namespace frugal::cli {
 
@@ -34,10 +35,22 @@ std::string pulled_or_same(const std::string& name, const Environment& environme
   return found.empty() ? name : found.string();
 }
 
-OpenModel open_model(Runtime& runtime, const std::string& name) {
+OpenModel open_model(Runtime& runtime, const std::string& name, const std::optional<std::string>& adapter) {
   const fs::path directory = find_model(name, runtime.environment());
-  return {directory, load_model(runtime.ctx(), directory), load_tokenizer(directory),
+  return {directory, open_weights(runtime, name, adapter), load_tokenizer(directory),
           read_generation_config(directory)};
+}
+
+void declare_adapter(Command& command, std::optional<std::string>& adapter) {
+  command.option("--adapter", adapter,
+                 "Use this LoRA adapter (PEFT's layout, or a run of frugal tune) beside the model");
+}
+
+std::unique_ptr<Model> open_weights(Runtime& runtime, const std::string& name,
+                                    const std::optional<std::string>& adapter) {
+  const fs::path directory = find_model(name, runtime.environment());
+  return adapter ? load_model_with_adapter(runtime.ctx(), directory, find_adapter(*adapter))
+                 : load_model(runtime.ctx(), directory);
 }
 
 Tokenizer open_tokenizer(const std::string& name, const Environment& environment) {

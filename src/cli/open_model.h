@@ -24,8 +24,15 @@ struct OpenModel {
   Tokenizer tokenizer;
   GenerationConfig generation;
 };
-// `name` is what the user gave as MODEL.
-OpenModel open_model(Runtime& runtime, const std::string& name);
+// `name` is what the user gave as MODEL, `adapter` what as --adapter.
+OpenModel open_model(Runtime& runtime, const std::string& name,
+                     const std::optional<std::string>& adapter = {});
+
+// --adapter of the verbs that read a model: a LoRA adapter in PEFT's layout, used beside the model as it is.
+void declare_adapter(Command& command, std::optional<std::string>& adapter);
+// The model alone, mapped.
+std::unique_ptr<Model> open_weights(Runtime& runtime, const std::string& name,
+                                    const std::optional<std::string>& adapter);
 
 // The tokenizer of a MODEL (also a .gguf file), or of a tokenizer.json or a directory that holds one.
 Tokenizer open_tokenizer(const std::string& name, const Environment& environment);

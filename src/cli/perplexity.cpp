@@ -17,11 +17,12 @@ struct PerplexityArguments {
   std::string model;
   std::vector<std::string> files;
   std::optional<int64_t> context;
+  std::optional<std::string> adapter;
 };
 
 void perplexity(const PerplexityArguments& a, const Environment& environment) {
   Runtime runtime(a.common, environment);
-  const OpenModel model = open_model(runtime, a.model);
+  const OpenModel model = open_model(runtime, a.model, a.adapter);
   const ModelShape shape = model.model->shape();
   constexpr int64_t kRowsAtOnce = 2048;
   const int64_t context = window_length(shape, a.context);
@@ -47,6 +48,7 @@ void declare_perplexity(Command& command, const Environment& environment) {
   const auto a = std::make_shared<PerplexityArguments>();
   a->common.declare(command);
   command.positional("MODEL", a->model, kModelHelp);
+  declare_adapter(command, a->adapter);
   command.positional("FILE", a->files, "Text: .txt or .jsonl, also .gz and .zst; folders and globs");
   command.option("--context", a->context,
                  "Tokens in a window (default: the model's longest context, at most 2048)");

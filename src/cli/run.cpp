@@ -1,5 +1,5 @@
-// frugal run RECIPE, frugal train RECIPE: from a recipe to a model, a bill and a report. `train` ends after
-// pretraining.
+// frugal run RECIPE, frugal train RECIPE, frugal tune RECIPE: from a recipe to a model, a bill and a report.
+// `train` ends after pretraining, `distill` asks for a teacher, `tune` has recipes of its own.
 #include <nlohmann/json.hpp>
 
 #include "cli/interrupt.h"
@@ -48,6 +48,10 @@ std::string command_of(const RunArguments& a) {
 void show(const RunArguments& a, const RunOutcome& outcome) {
   if (a.common.json) return print_json(outcome_json(outcome));
   std::string text = "\nThe bill\n" + bill_text(outcome.bill) + "\n";
+  if (a.verb == kAskTeacher) {
+    return print(text + fmt::format("  the teacher's cache is there; to learn from it: frugal distill {}\n",
+                                    shell_word(a.recipe)));
+  }
   for (const SeedOutcome& seed : outcome.seeds) {
     if (outcome.seeds.size() > 1) text += fmt::format("  seed {:<7} ", seed.seed);
     if (outcome.seeds.size() == 1 && (seed.bits_per_byte || seed.questions_correct))
@@ -58,23 +62,34 @@ void show(const RunArguments& a, const RunOutcome& outcome) {
       text += fmt::format("{}{:.1f} % of held-out questions", seed.bits_per_byte ? ", " : "",
                           *seed.questions_correct * 100);
     }
+    if (seed.validation) {
+      text += fmt::format("{}{:.4f} {} on validation examples",
+                          seed.bits_per_byte || outcome.seeds.size() > 1 ? ", " : "  result       ",
+                          *seed.validation, seed.measured);
+    }
     text += "\n";
   }
   text += fmt::format("  report       {}\n", outcome.report.string());
   text += fmt::format("  model        {}\n", outcome.model.string());
   text += fmt::format(
       "  try          frugal generate {0} -p \"Once upon a time\"\n               frugal chat {0}\n",
-      shell_word(outcome.output.string()));
+      shell_word((outcome.model.parent_path()).string()));
   print(text);
 }
 
 void run(RunArguments a, const Environment& environment) {
+  if (a.recipe.empty()) fail_usage("RECIPE is missing; see 'frugal {} --help'", a.verb);
   const Prices prices = read_user_prices(
       directory_of(environment.config_home, environment.home, ".config").empty()
           ? fs::path()
           : directory_of(environment.config_home, environment.home, ".config") / "config.toml");
-  Recipe recipe = load_recipe(a.recipe, a.set, prices);
+  Recipe recipe =
+      a.verb == "tune" ? load_tune_recipe(a.recipe, a.set, prices) : load_recipe(a.recipe, a.set, prices);
   if (!recipe.init.empty()) recipe.init = pulled_or_same(recipe.init, environment);
+  if (a.verb.starts_with("distill") && !recipe.distill.wanted()) {
+    fail_usage("{}: distill.teacher: name the model to learn from", a.recipe);
+  }
+  if (recipe.distill.wanted()) recipe.distill.teacher = pulled_or_same(recipe.distill.teacher, environment);
   if (!a.common.threads && recipe.threads > 0) a.common.threads = recipe.threads;
   Runtime runtime(a.common, environment);
   ProgressDisplay display(progress_options(a.common, environment));
@@ -98,13 +113,14 @@ void run(RunArguments a, const Environment& environment) {
   }
 }
 
-void declare(Command& command, const Environment& environment, const char* verb) {
+void declare(Command& command, const Environment& environment, std::string_view verb, bool required = true) {
   const auto a = std::make_shared<RunArguments>();
   a->verb = verb;
-  command.positional("RECIPE", a->recipe, "A .toml file, or the directory of a run to go on with");
+  command.positional("RECIPE", a->recipe, "A .toml file, or the directory of a run to go on with", required);
   command.option("--set", a->set, "Overrides a key of the recipe: --set budget.minutes=20");
   a->common.declare(command);
-  command.footer("Keys of a recipe, with their defaults:\n" + recipe_help());
+  command.footer("Keys of a recipe, with their defaults:\n" +
+                 (a->verb == "tune" ? tune_recipe_help() : recipe_help()));
   command.action([a, environment] { run(*a, environment); });
 }
 
@@ -115,6 +131,15 @@ void declare_run(Command& command, const Environment& environment) {
 }
 void declare_train(Command& command, const Environment& environment) {
   declare(command, environment, "train");
+}
+void declare_distill(Command& command, const Environment& environment) {
+  declare(command, environment, "distill", false);
+  Command cache =
+      command.subcommand("cache", "Only ask the teacher: fill the cache that students learn from");
+  declare(cache, environment, kAskTeacher);
+}
+void declare_tune(Command& command, const Environment& environment) {
+  declare(command, environment, "tune");
 }
 
 }  // namespace frugal::cli

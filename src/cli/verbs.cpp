@@ -8,6 +8,9 @@ std::span<const Verb> all_verbs() {
   static constexpr std::array list = {
       Verb{"run", "A whole recipe: data, tokenizer, training, evaluation, report", declare_run},
       Verb{"train", "The same until the model is trained", declare_train},
+      Verb{"distill", "The same, learning from a teacher: its cache first, then the student",
+           declare_distill},
+      Verb{"tune", "Fine-tune a model on examples: as a whole, or an adapter beside it", declare_tune},
       Verb{"generate", "Continue a text", declare_generate},
       Verb{"chat", "Talk to a model in the terminal", declare_chat},
       Verb{"pull", "Fetch a model from a hub or a URL", declare_pull},

@@ -22,6 +22,11 @@ struct TrainBatch {
   // Where sequences start, and the end: 0 = offsets[0] < ... < offsets.back() = rows * length. A sequence is
   // a row, or a piece when the cross-document mask is on; tokens attend within their sequence only.
   std::vector<int64_t> offsets;
+  // Further values of every token, (rows, length) each: weights, advantages, another model's
+  // log-probabilities. What they are is between whoever makes the batches and the objective; pre-training has
+  // none.
+  std::vector<std::vector<float>> extra;
+  int64_t first = 0;  // number of row 0 among all rows of its source, where the source counts them
 
   bool operator==(const TrainBatch&) const = default;
 };

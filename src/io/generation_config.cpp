@@ -4,6 +4,7 @@
 
 #include "core/json.h"
 #include "io/gguf_model.h"
+#include "io/peft.h"
 
 namespace frugal {
 
@@ -29,7 +30,11 @@ GenerationConfig read_generation_config(const fs::path& directory) {
     if (!ids.bos_token_id) ids.bos_token_id = config.bos_token_id;
     return ids;
   }
-  if (fs::exists(model)) read(model);
+  if (fs::exists(model)) {
+    read(model);
+  } else if (is_adapter(directory)) {
+    return read_generation_config(adapter_base(directory));
+  }
   return config;
 }
 

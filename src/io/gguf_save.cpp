@@ -124,7 +124,7 @@ class Plan {
     const Format* wanted = options_.format;
     if (options_.mix != nullptr) wanted = &options_.mix->format_of(name, layers_, tied_);
     if (wanted == nullptr) {
-      const bool plain = p.value->format().ggml >= 0 && p.value->scales() == nullptr;
+      const bool plain = p.value->format().ggml >= 0 && p.value->as_stored();
       wanted = plain ? &p.value->format() : is_split_mxfp4(*p.value) ? &formats::mxfp4 : &formats::bf16;
     }
     const Format& used = format_for_rows(*wanted, shape.back());
@@ -153,8 +153,7 @@ Tensor arranged(Context& ctx, const Output& out, const Tensor& value, const Gguf
   switch (out.layout) {
     case GgufLayout::rotated_rows:
       // Factors belong to blocks of rows in HF's order.
-      return reorder_rotated(ctx, value.scales() != nullptr ? decoded_copy(ctx, value) : value, widths.head,
-                             false);
+      return reorder_rotated(ctx, value.as_stored() ? value : decoded_copy(ctx, value), widths.head, false);
     case GgufLayout::transposed:
       return transposed_copy(ctx, value);
     case GgufLayout::split_kv: {
@@ -185,7 +184,7 @@ std::span<const float> weights_of(const Importance* importance, const Output& ou
 void write_values(Context& ctx, GgufWriter& writer, const Output& out, const Tensor& value,
                   std::span<const float> weights) {
   const Format& format = *out.format;
-  if (&format == &value.format() && value.scales() == nullptr) {
+  if (&format == &value.format() && value.as_stored()) {
     return writer.write(out.name, {value.data(), static_cast<size_t>(value.bytes())});
   }
   const bool packed = &format == &formats::mxfp4 && is_split_mxfp4(value);

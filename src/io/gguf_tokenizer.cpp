@@ -2,6 +2,7 @@
 
 #include "core/error.h"
 #include "io/gguf_model.h"
+#include "io/peft.h"
 
 namespace frugal {
 GgmlVocabulary read_ggml_vocabulary(std::shared_ptr<const GgufFile> from) {
@@ -71,6 +72,7 @@ void write_ggml_vocabulary(const GgmlVocabulary& v, GgufMetadata& metadata) {
 Tokenizer load_tokenizer(const fs::path& path) {
   if (is_gguf(path))
     return Tokenizer::from_ggml(read_ggml_vocabulary(std::make_shared<GgufFile>(path)), path.string());
+  if (is_adapter(path) && !fs::exists(path / "tokenizer.json")) return load_tokenizer(adapter_base(path));
   return Tokenizer::load(path);
 }
 

@@ -6,6 +6,7 @@
 #include "core/json.h"
 #include "io/gguf_model.h"
 #include "io/hf_weights.h"
+#include "io/peft.h"
 
 namespace frugal {
 namespace {
@@ -25,9 +26,13 @@ fs::path find_model(const std::string& name) {
   const fs::path path(name);
   if (fs::is_directory(path)) {
     if (fs::exists(path / "config.json")) return path;
+    if (is_adapter(path)) return path;
+    if (is_adapter(path / "adapter")) return path / "adapter";
     if (fs::exists(path / "model" / "config.json")) return path / "model";
-    fail("{}: no model here: expected config.json and model.safetensors, or a run directory with model/",
-         name);
+    fail(
+        "{}: no model here: expected config.json and model.safetensors, an adapter, or a run directory with "
+        "model/",
+        name);
   }
   if (!fs::exists(path)) {
     fail("{}: no such model: expected a directory in Hugging Face layout or a .gguf file", name);
@@ -46,11 +51,20 @@ static std::unique_ptr<Model> create_from_file(const Json& config, const fs::pat
 }
 
 std::unique_ptr<Model> declare_model(const fs::path& directory) {
+  if (is_adapter(directory)) return declare_model(adapter_base(directory));
   if (is_gguf(directory)) return create_from_file(GgufModel(directory).config(), directory);
   return create_from_file(read_json_file(directory / "config.json"), directory);
 }
 
+std::unique_ptr<Model> load_model_with_adapter(Context& ctx, const fs::path& base, const fs::path& adapter,
+                                               Weights weights) {
+  auto model = load_model(ctx, base, weights == Weights::mapped ? Weights::mapped_hf : weights);
+  load_adapter(ctx, *model, adapter);
+  return model;
+}
+
 std::unique_ptr<Model> load_model(Context& ctx, const fs::path& directory, Weights weights) {
+  if (is_adapter(directory)) return load_model_with_adapter(ctx, adapter_base(directory), directory, weights);
   if (is_gguf(directory)) {
     const GgufModel file(directory);
     auto model = create_from_file(file.config(), directory);

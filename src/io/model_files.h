@@ -14,9 +14,9 @@
 
 namespace frugal {
 
-// What the MODEL of a command stands for: a directory in HF layout, a run directory (its model/), or a GGUF
-// file. All functions here that read take either.
-// Error that says what was looked for.
+// What the MODEL of a command stands for: a directory in HF layout, a run directory (its adapter/ or model/),
+// a GGUF file, or an adapter (io/peft.h), which stands for its base model with itself beside it. All
+// functions here that read take any. Error that says what was looked for.
 fs::path find_model(const std::string& name);
 
 enum class Weights : int {
@@ -32,6 +32,10 @@ std::unique_ptr<Model> declare_model(const fs::path& directory);
 // copies under a name that the model ties to another. A checkpoint without its multi-token-prediction modules
 // (transformers drops them) loads as a model without them.
 std::unique_ptr<Model> load_model(Context& ctx, const fs::path& directory, Weights weights = Weights::mapped);
+
+// The model at `base` with the adapter at `adapter` beside it; mapped weights are mapped_hf.
+std::unique_ptr<Model> load_model_with_adapter(Context& ctx, const fs::path& base, const fs::path& adapter,
+                                               Weights weights = Weights::mapped);
 
 // Replaces the parameters of `model` by those in the directory, as load_model does.
 void load_parameters(Context& ctx, Model& model, const fs::path& directory,

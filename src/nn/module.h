@@ -23,8 +23,9 @@ enum class Role {
 
 struct ParameterInfo {
   Role role = Role::matrix;
-  double activity = 1;  // share of tokens that use it: top_k / experts for a routed expert
-  bool mtp = false;     // belongs to a multi-token-prediction module, counted apart
+  double activity = 1;      // share of tokens that use it: top_k / experts for a routed expert
+  bool mtp = false;         // belongs to a multi-token-prediction module, counted apart
+  bool transposed = false;  // the matrix is (in, out)
 };
 
 class ParamVisitor {
@@ -86,7 +87,9 @@ struct Linear {
     return transposed ? ops::linear_transposed(ctx, x, weight, bias) : ops::linear(ctx, x, weight, bias);
   }
   void visit(ParamVisitor& v, const std::string& name) {
-    v.parameter(name + ".weight", weight, info);
+    ParameterInfo own = info;
+    own.transposed = transposed;
+    v.parameter(name + ".weight", weight, own);
     if (bias) v.parameter(name + ".bias", bias, {Role::bias, info.activity, info.mtp});
   }
 };

@@ -15,7 +15,7 @@ namespace frugal {
 namespace {
 
 // Keys that may differ from those of the run that is continued: they change neither data nor model.
-std::vector<std::string> free_keys(const RunDirectory& directory) {
+std::vector<std::string> free_keys(const RunDirectory& directory, const Recipe& recipe) {
   std::vector<std::string> keys = {"output",
                                    "threads",
                                    "meter.",
@@ -27,14 +27,22 @@ std::vector<std::string> free_keys(const RunDirectory& directory) {
                                    "train.on_spike",
                                    "train.spike_threshold",
                                    "train.max_rollbacks"};
-  const StageRecord* pretrain = directory.find("pretrain");
-  if (pretrain == nullptr || !pretrain->done) keys.push_back("budget.");
+  const auto is_done = [&](std::string_view stage) {
+    const StageRecord* record = directory.find(stage);
+    return record != nullptr && record->done;
+  };
+  if (!is_done(recipe.tune_only ? "tune" : "pretrain")) keys.push_back("budget.");
+  if (recipe.tune_only) keys.push_back("evaluations");
+  if (directory.find("tune") == nullptr) keys.push_back("tune.");  // added after the training
+  for (const char* key : {"budget.", "evaluations", "train.save_", "train.keep_last", "train.eval_every"}) {
+    if (!is_done("tune")) keys.push_back(std::string("tune.") + key);
+  }
   return keys;
 }
 
 // A model was trained here, or part of one, perhaps for several seeds.
 bool holds_training(const RunDirectory& directory) {
-  if (directory.find("pretrain") != nullptr) return true;
+  if (directory.find("pretrain") != nullptr || directory.find("tune") != nullptr) return true;
   const fs::directory_iterator entries(directory.path());
   return std::any_of(begin(entries), end(entries), [](const fs::directory_entry& entry) {
     return entry.is_directory() && entry.path().filename().string().starts_with("seed-");
@@ -42,7 +50,7 @@ bool holds_training(const RunDirectory& directory) {
 }
 
 void adopt(RunDirectory& directory, const Recipe& recipe) {
-  directory.adopt(resolved(recipe), free_keys(directory), holds_training(directory));
+  directory.adopt(resolved(recipe), free_keys(directory, recipe), holds_training(directory));
 }
 
 // The ledger, when one is kept. A run goes on when it cannot be written; the user is told once.
@@ -154,7 +162,7 @@ class Runner {
     }
     write_report(directory);
     RunOutcome outcome{
-        directory.path(), directory.path() / "report.html", directory.path() / "model", {}, {}};
+        directory.path(), directory.path() / "report.html", product_of(directory.path()), {}, {}};
     outcome.seeds.push_back(outcome_of(directory, recipe_.seed[0]));
     outcome.bill = outcome.seeds[0].bill;
     return outcome;
@@ -176,7 +184,7 @@ class Runner {
       outcome.bill.add(outcome.seeds.back().bill);
       write_sweep_report(shared, outcome);
     }
-    outcome.model = outcome.seeds.front().output / "model";
+    outcome.model = product_of(outcome.seeds.front().output);
     return outcome;
   }
 
@@ -195,6 +203,13 @@ class Runner {
     report.stages.insert(report.stages.begin(), shared.stages().begin(), shared.stages().end());
     write_file_atomically(directory.path() / "report.html", render_report(report));
     return outcome_of(directory, seed);
+  }
+
+  // Where what the run made lies.
+  fs::path product_of(const fs::path& output) const {
+    if (recipe_.tune.method.empty() || settings_.verb == "train") return output / "model";
+    return (recipe_.tune_only ? output : output / "tune") /
+           (recipe_.tune.whole_model() ? "model" : "adapter");
   }
 
   void do_stage(const Stage& stage, Run& run, RunDirectory& directory) {
@@ -284,6 +299,13 @@ class Runner {
         outcome.bits_per_byte = pretrain->result["validation"].value("bits_per_byte", 0.0);
       }
     }
+    if (const StageRecord* tune = directory.find("tune")) {
+      outcome.tokens += tune->result.value("tokens", int64_t{0});
+      if (tune->result.contains("validation")) {
+        outcome.validation = tune->result["validation"].value("value", 0.0);
+        outcome.measured = tune->result["validation"].value("measured", std::string());
+      }
+    }
     const StageRecord* evaluate = directory.find("evaluate");
     if (evaluate != nullptr && evaluate->result.contains("questions")) {
       const Json& questions = evaluate->result["questions"];
@@ -312,17 +334,19 @@ RunOutcome run_recipe(const Recipe& recipe, const RunSettings& settings) {
 
 Json outcome_json(const RunOutcome& outcome) {
   int64_t tokens = 0;
-  std::vector<double> bits, correct;
+  std::vector<double> bits, correct, tuned;
   Json seeds = Json::array();
   for (const SeedOutcome& seed : outcome.seeds) {
     tokens += seed.tokens;
     if (seed.bits_per_byte) bits.push_back(*seed.bits_per_byte);
+    if (seed.validation) tuned.push_back(*seed.validation);
     if (seed.questions_correct) correct.push_back(*seed.questions_correct);
     seeds.push_back({{"seed", seed.seed},
                      {"output", seed.output.string()},
                      {"tokens", seed.tokens},
                      {"seconds", seed.bill.seconds},
                      {"val_bits_per_byte", seed.bits_per_byte ? Json(*seed.bits_per_byte) : Json()},
+                     {"val_tuned", seed.validation ? Json(*seed.validation) : Json()},
                      {"questions_correct", seed.questions_correct ? Json(*seed.questions_correct) : Json()},
                      {"dollars", seed.bill.dollars}});
   }
@@ -330,6 +354,7 @@ Json outcome_json(const RunOutcome& outcome) {
   Json json = {{"tokens", tokens},
                {"seconds", outcome.bill.seconds},
                {"val_bits_per_byte", bits.empty() ? Json() : Json(spread_of(bits).mean)},
+               {"val_tuned", tuned.empty() ? Json() : Json(spread_of(tuned).mean)},
                {"joules", {{"low", joules.low}, {"high", joules.high}, {"measured", joules.measured}}},
                {"dollars", outcome.bill.dollars},
                {"co2_g", outcome.bill.co2_g},

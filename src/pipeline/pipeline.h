@@ -16,10 +16,13 @@
 
 namespace frugal {
 
+// The verb of runs that end when the teacher's cache is there.
+inline constexpr std::string_view kAskTeacher = "distill cache";
+
 struct RunSettings {
   Context& ctx;
   Observer& observer;
-  std::string verb = "run";  // for the ledger; "train" ends after pretraining
+  std::string verb = "run";  // for the ledger; "train" ends after pretraining, "tune" does nothing else
   std::string recipe_file;
   std::string version;  // of the program, for the report
   fs::path cache;       // tokenised data; empty: in the run directory
@@ -33,6 +36,8 @@ struct SeedOutcome {
   fs::path output;
   std::optional<double> bits_per_byte;
   std::optional<double> questions_correct;  // share
+  std::optional<double> validation;         // of tuning, in what `measured` says ("nats per target")
+  std::string measured;
   int64_t tokens = 0;
   Bill bill;
 };

@@ -1,15 +1,14 @@
 #include "pipeline/recipe.h"
 
 #include <algorithm>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "core/files.h"
 #include "core/thread_pool.h"
-#include "core/utf8.h"
 #include "data/source.h"
 #include "models/model.h"
+#include "pipeline/recipe_text.h"
 #include "pipeline/run_directory.h"
 #include "pipeline/toml.h"
 
@@ -17,82 +16,6 @@ namespace frugal {
 namespace {
 
 constexpr int64_t kMostQuestions = 100'000;
-
-// Which keys take text, so that `--set output=runs/a` needs no quotes.
-class TextKeys : public FieldVisitor {
- public:
-  std::map<std::string, bool, std::less<>> keys;  // true: a list
-  void field(std::string_view, bool&, std::string_view) override {}
-  void field(std::string_view, int64_t&, std::string_view) override {}
-  void field(std::string_view, double&, std::string_view) override {}
-  void field(std::string_view name, std::string&, std::string_view) override {
-    keys[path_ + std::string(name)] = false;
-  }
-  void field(std::string_view name, std::vector<std::string>&, std::string_view) override {
-    keys[path_ + std::string(name)] = true;
-  }
-  void field(std::string_view, std::vector<int64_t>&, std::string_view) override {}
-  void field(std::string_view, std::vector<double>&, std::string_view) override {}
-
- protected:
-  bool begin(std::string_view name, std::string_view) override {
-    lengths_.push_back(path_.size());
-    path_ += std::string(name) + ".";
-    return true;
-  }
-  void end() override {
-    path_.resize(lengths_.back());
-    lengths_.pop_back();
-  }
-  Presence optional_field(std::string_view, bool) override { return Presence::present; }
-
- private:
-  std::string path_;
-  std::vector<size_t> lengths_;
-};
-
-Json value_of_set(const std::string& key, const std::string& text) {
-  Recipe recipe;
-  TextKeys text_keys;
-  recipe.visit(text_keys);
-  const auto known = text_keys.keys.find(key);
-  const std::string where = "--set " + key;
-  if (known == text_keys.keys.end()) return parse_toml_value(text, where);
-  const bool quoted = text.starts_with('"') || text.starts_with('\'');
-  const bool list = known->second && text.starts_with('[');
-  return quoted || list ? parse_toml_value(text, where) : Json(text);
-}
-
-// Puts each "key=value" into `values` and returns the keys.
-std::vector<std::string> apply(const std::vector<std::string>& set, Json& values) {
-  std::vector<std::string> keys;
-  for (const std::string& item : set) {
-    if (const size_t sound = valid_utf8_prefix(item); sound != item.size()) {
-      fail_usage("--set {}: byte {} is not UTF-8", item.substr(0, sound), sound + 1);
-    }
-    const size_t equals = item.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      fail_usage("--set {}: expected key=value, as in --set budget.minutes=20", item);
-    }
-    const std::string key = item.substr(0, equals);
-    Json* table = &values;
-    for (size_t begin = 0;;) {
-      const size_t dot = key.find('.', begin);
-      const std::string part = key.substr(begin, dot - begin);
-      if (part.empty()) fail_usage("--set {}: an empty part in '{}'", item, key);
-      if (dot == std::string::npos) {
-        (*table)[part] = value_of_set(key, item.substr(equals + 1));
-        break;
-      }
-      table = &(*table)[part];
-      if (table->is_null()) *table = Json::object();
-      if (!table->is_object()) fail_usage("--set {}: '{}' is not a table", item, key.substr(0, dot));
-      begin = dot + 1;
-    }
-    keys.push_back(key);
-  }
-  return keys;
-}
 
 // Takes the config.json keys out of [model].
 Json take_overrides(Json& values) {
@@ -126,6 +49,15 @@ void check_overrides(const Recipe& recipe, const Locate& where) {
     fail_usage("{}: unknown key 'model.{}'{}", where("model." + name), name,
                near.empty() ? fmt::format("; the config of preset {} has no such key", recipe.model.preset)
                             : fmt::format("; did you mean 'model.{}'?", near));
+  }
+}
+
+// As the tune verb's recipe is checked, with the table's name before the key.
+void check_tune_table(const TuneOptions& options) {
+  try {
+    check(options);
+  } catch (const UsageError& error) {
+    fail_usage("tune.{}", error.what());
   }
 }
 
@@ -168,24 +100,12 @@ void check_values(const Recipe& recipe) {
   between("samples.min_p", recipe.samples.min_p, 0, 1);
   check(recipe.budget);
   check(recipe.train);
-  recipe.meter.check("meter");
-}
-
-// Checks of values know keys, not lines; the message begins with the key (or "table.key" or "table: ...").
-void check_located(const Recipe& recipe, const Json& values, const Locate& where, const std::string& name) {
-  try {
-    check_values(recipe);
-  } catch (const UsageError& error) {
-    const std::string message = error.what();
-    std::string best;
-    for (const auto& [key, value] : flatten(values)) {
-      if (message.starts_with(key) && key.size() > best.size()) best = key;
-    }
-    for (const auto& [key, value] : values.items()) {
-      if (best.empty() && message.starts_with(key)) best = key;
-    }
-    throw UsageError(fmt::format("{}: {}", best.empty() ? name : where(best), message));
+  check(recipe.distill);
+  if (recipe.distill.wanted() && !recipe.tokenizer.path.empty()) {
+    fail_usage("tokenizer.path: a student has its teacher's tokenizer; leave it empty");
   }
+  if (!recipe.tune.method.empty()) check_tune_table(recipe.tune);
+  recipe.meter.check("meter");
 }
 
 }  // namespace
@@ -193,21 +113,16 @@ void check_located(const Recipe& recipe, const Json& values, const Locate& where
 Recipe parse_recipe(std::string_view text, const std::string& name, const std::vector<std::string>& set,
                     const Prices& prices) {
   TomlDocument document = parse_toml(text, name);
-  const std::vector<std::string> set_keys = apply(set, document.values);
-  const Locate where = [&](std::string_view key) {
-    for (const std::string& set_key : set_keys) {
-      if (key == set_key || set_key.starts_with(std::string(key) + ".")) return "--set " + set_key;
-    }
-    const auto line = document.lines.find(std::string(key));
-    return line == document.lines.end() ? name : fmt::format("{}:{}", name, line->second);
-  };
+  const std::vector<std::string> set_keys = apply_set(
+      set, [](FieldVisitor& v) { Recipe().visit(v); }, document.values);
+  const Locate where = locate_in(document, name, set_keys);
   Recipe recipe;
   recipe.meter = prices;
   const Json all = document.values;
   recipe.model.overrides = to_text(take_overrides(document.values));
   read_fields(recipe, document.values, where);
   if (recipe.output.empty()) recipe.output = "runs/" + fs::path(name).stem().string();
-  check_located(recipe, all, where, name);
+  check_located([&] { check_values(recipe); }, all, where, name);
   try {
     preset_config(recipe.model.preset);
   } catch (const UsageError& error) {
@@ -222,15 +137,86 @@ Recipe parse_recipe(std::string_view text, const std::string& name, const std::v
   return recipe;
 }
 
-Recipe load_recipe(const fs::path& file, const std::vector<std::string>& set, const Prices& prices) {
+// The text of a recipe file; a run directory stands for the recipe in it.
+static std::pair<std::string, std::string> recipe_text(const fs::path& file) {
   std::error_code error;
-  if (fs::is_directory(file, error) && fs::exists(file / "recipe.toml")) {
-    return load_recipe(file / "recipe.toml", set, prices);  // a run directory stands for the recipe in it
+  const bool run = fs::is_directory(file, error) && fs::exists(file / "recipe.toml");
+  const fs::path path = run ? file / "recipe.toml" : file;
+  return {read_file(path), path.string()};
+}
+
+Recipe load_recipe(const fs::path& file, const std::vector<std::string>& set, const Prices& prices) {
+  const auto [text, name] = recipe_text(file);
+  return parse_recipe(text, name, set, prices);
+}
+
+namespace {
+
+// The recipe of `frugal tune`: the table [tune] at the top, and what every run has.
+struct TuneFile {
+  Recipe& recipe;
+
+  void visit(FieldVisitor& v) {
+    v.field("schema", recipe.schema, "of this file's layout");
+    v.field("output", recipe.output, "run directory; empty: runs/ and the recipe's name");
+    v.field("init", recipe.init, "model to tune: a directory in Hugging Face layout, a run, or a .gguf file");
+    v.field("seed", recipe.seed,
+            "of adapters and the order of the examples; several: a run for each, compared");
+    v.field("threads", recipe.threads, "0: as many as this process may use");
+    recipe.tune.visit(v);
+    v.field("meter", recipe.meter, "");
   }
-  return parse_recipe(read_file(file), file.string(), set, prices);
+};
+
+void check_tune_file(const Recipe& recipe) {
+  if (recipe.init.empty()) fail_usage("init: name the model to tune");
+  check(recipe.tune);
+  Recipe rest = recipe;  // schema, seeds, threads, prices are every recipe's
+  rest.tune.method.clear();
+  rest.budget = recipe.tune.budget;
+  check_values(rest);
+}
+
+}  // namespace
+
+Recipe parse_tune_recipe(std::string_view text, const std::string& name, const std::vector<std::string>& set,
+                         const Prices& prices) {
+  TomlDocument document = parse_toml(text, name);
+  Recipe recipe;
+  recipe.tune_only = true;
+  recipe.meter = prices;
+  TuneFile file{recipe};
+  const std::vector<std::string> set_keys = apply_set(
+      set,
+      [](FieldVisitor& v) {
+        Recipe any;
+        TuneFile{any}.visit(v);
+      },
+      document.values);
+  const Locate where = locate_in(document, name, set_keys);
+  recipe.tune.method = "sft";
+  read_fields(file, document.values, where);
+  if (recipe.output.empty()) recipe.output = "runs/" + fs::path(name).stem().string();
+  check_located([&] { check_tune_file(recipe); }, document.values, where, name);
+  return recipe;
+}
+
+Recipe load_tune_recipe(const fs::path& file, const std::vector<std::string>& set, const Prices& prices) {
+  const auto [text, name] = recipe_text(file);
+  return parse_tune_recipe(text, name, set, prices);
+}
+
+std::string tune_recipe_help() {
+  Recipe recipe;
+  recipe.tune.method = "sft";
+  return describe_fields(TuneFile{recipe});
 }
 
 Json resolved(const Recipe& recipe) {
+  if (recipe.tune_only) {
+    Recipe copy = recipe;
+    return write_fields(TuneFile{copy});
+  }
   Json json = write_fields(recipe);
   const Json overrides = parse_json(recipe.model.overrides, "model");
   for (const auto& [key, value] : overrides.items()) json["model"][key] = value;

@@ -12,9 +12,11 @@
 #include "core/fields.h"
 #include "core/json.h"
 #include "data/prepare.h"
+#include "distill/options.h"
 #include "meter/prices.h"
 #include "train/budget.h"
 #include "train/options.h"
+#include "tune/options.h"
 
 namespace frugal {
 
@@ -115,9 +117,13 @@ struct Recipe {
   ModelTable model;
   Budget budget;
   TrainOptions train;
+  DistillOptions distill;
   EvalTable eval;
   SamplesTable samples;
+  TuneOptions tune;
   Prices meter;
+  bool tune_only =
+      false;  // of `frugal tune`: the keys of [tune] stand at the top, and those of training are unknown
 
   Recipe() { train.save_minutes = 5; }
   void visit(FieldVisitor& v) {
@@ -131,8 +137,10 @@ struct Recipe {
     v.field("model", model, "");
     v.field("budget", budget, "set at least one");
     v.field("train", train, "");
+    v.field("distill", distill, "");
     v.field("eval", eval, "");
     v.field("samples", samples, "");
+    v.field("tune", tune, "");
     v.field("meter", meter, "");
   }
 };
@@ -145,6 +153,13 @@ Recipe load_recipe(const std::filesystem::path& file, const std::vector<std::str
 // The same from text; `name` stands for the file in errors and for an empty `output`.
 Recipe parse_recipe(std::string_view text, const std::string& name, const std::vector<std::string>& set,
                     const Prices& prices = {});
+
+// The same for the recipe of `frugal tune` (docs/tuning.md).
+Recipe load_tune_recipe(const std::filesystem::path& file, const std::vector<std::string>& set,
+                        const Prices& prices = {});
+Recipe parse_tune_recipe(std::string_view text, const std::string& name, const std::vector<std::string>& set,
+                         const Prices& prices = {});
+std::string tune_recipe_help();
 
 // Every key with its value, model overrides included: what recipe.toml of a run holds.
 Json resolved(const Recipe& recipe);

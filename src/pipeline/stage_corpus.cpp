@@ -38,13 +38,14 @@ std::string summary(const Json& result) {
 
 }  // namespace
 
-const Stage kCorpusStage = {"corpus",
-                            "writing a synthetic corpus",
-                            true,
-                            false,
-                            [](const Run& run) { return run.recipe.data.is_synthetic(); },
-                            inputs,
-                            work,
-                            summary};
+const Stage kCorpusStage = {
+    "corpus",
+    "writing a synthetic corpus",
+    true,
+    false,
+    [](const Run& run) { return !run.recipe.tune_only && run.recipe.data.is_synthetic(); },
+    inputs,
+    work,
+    summary};
 
 }  // namespace frugal

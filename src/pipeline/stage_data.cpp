@@ -34,7 +34,13 @@ std::string summary(const Json& result) {
 
 }  // namespace
 
-const Stage kDataStage = {
-    "data", "cleaning and tokenising", true, false, [](const Run&) { return true; }, inputs, work, summary};
+const Stage kDataStage = {"data",
+                          "cleaning and tokenising",
+                          true,
+                          false,
+                          [](const Run& run) { return !run.recipe.tune_only; },
+                          inputs,
+                          work,
+                          summary};
 
 }  // namespace frugal

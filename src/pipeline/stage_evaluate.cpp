@@ -133,13 +133,14 @@ std::string summary(const Json& result) {
 
 }  // namespace
 
-const Stage kEvaluateStage = {"evaluate",
-                              "asking held-out questions",
-                              false,
-                              false,
-                              [](const Run& run) { return run.settings.verb == "run"; },
-                              inputs,
-                              work,
-                              summary};
+const Stage kEvaluateStage = {
+    "evaluate",
+    "asking held-out questions",
+    false,
+    false,
+    [](const Run& run) { return (run.settings.verb == "run" || run.settings.verb == "distill"); },
+    inputs,
+    work,
+    summary};
 
 }  // namespace frugal

@@ -1,13 +1,10 @@
 // Training: recipe to model, trainer, log lines, and what is kept for the report.
 #include <fmt/core.h>
 
-#include <chrono>
-#include <cmath>
-#include <fstream>
-
 #include "core/error.h"
 #include "core/interrupted.h"
 #include "data/windows.h"
+#include "distill/teacher.h"
 #include "infer/sampler.h"
 #include "io/gguf_model.h"
 #include "io/model_files.h"
@@ -15,7 +12,9 @@
 #include "meter/machine.h"
 #include "meter/units.h"
 #include "models/model.h"
+#include "pipeline/distillation.h"
 #include "pipeline/stages.h"
+#include "pipeline/training.h"
 #include "text/special_tokens.h"
 #include "train/evaluate.h"
 #include "train/preflight.h"
@@ -24,15 +23,11 @@
 namespace frugal {
 namespace {
 
-constexpr int64_t kEveryStep = 2000;  // so many steps are logged one by one, then every second, fourth, ...
-constexpr int64_t kLoadSteps = 5;     // logged steps between two lines on the experts
-constexpr double kHeartbeatSeconds = 30;  // between two savings of the bill so far
-
 Json config_of(Run& run) {
   if (!run.recipe.init.empty()) return declare_model(find_model(run.recipe.init))->config();
   const Tokenizer& tokenizer = run.tokenizer();
-  return model_config(run.recipe, tokenizer.vocab_size(), tokenizer.bos_id().value_or(-1),
-                      tokenizer.eos_id().value_or(-1));
+  const int64_t vocab = run.recipe.distill.wanted() ? teacher_vocabulary(run) : tokenizer.vocab_size();
+  return model_config(run.recipe, vocab, tokenizer.bos_id().value_or(-1), tokenizer.eos_id().value_or(-1));
 }
 
 // The config a run starts from, as its file says it; a GGUF file's is in config_of already.
@@ -50,125 +45,28 @@ std::string inputs(Run& run) {
                           "spike_threshold", "max_rollbacks"}) {
     options.erase(key);
   }
-  return hash_of({to_text(config_of(run)), init_of(run), to_text(options), std::to_string(run.seed),
-                  run.result("data").value("key", std::string())});
-}
-
-// generation_config.json: what ends a reply. A chat model also ends its turn.
-std::string generation_config_text(const Tokenizer& tokenizer) {
-  Json config = Json::object();
-  if (tokenizer.bos_id()) config["bos_token_id"] = *tokenizer.bos_id();
-  Json ends = Json::array();
-  if (tokenizer.eos_id()) ends.push_back(*tokenizer.eos_id());
-  if (const auto turn = tokenizer.find(kEndOfTurn)) ends.push_back(*turn);
-  if (!ends.empty()) config["eos_token_id"] = ends;
-  return to_text(config, 2) + "\n";
-}
-
-std::map<std::string, std::string> model_files(Run& run) {
-  std::map<std::string, std::string> files;
-  const fs::path from = run.tokenizer_path();
-  if (fs::is_directory(from)) {
-    for (const char* name : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}) {
-      if (fs::exists(from / name)) files[name] = read_file(from / name);
-    }
-  } else {
-    files["tokenizer.json"] = run.tokenizer().json();
-    if (!run.tokenizer().config_json().empty()) {
-      files["tokenizer_config.json"] = run.tokenizer().config_json();
-    }
+  std::vector<std::string> parts = {to_text(config_of(run)), init_of(run), to_text(options),
+                                    std::to_string(run.seed), run.result("data").value("key", std::string())};
+  if (run.recipe.distill.wanted()) {
+    parts.push_back(to_text(write_fields(run.recipe.distill)));
+    parts.push_back(to_text(write_fields(teacher_identity(run))));
   }
-  files["generation_config.json"] = generation_config_text(run.tokenizer());
-  return files;
+  return hash_of(parts);
 }
 
-std::string cpu_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("model name")) return line.substr(std::min(line.size(), line.find(": ") + 2));
-  }
-  return "unknown processor";
+// What ends a reply. A chat model also ends its turn.
+GenerationConfig generation_of(const Tokenizer& tokenizer) {
+  GenerationConfig config;
+  if (tokenizer.bos_id()) config.bos_token_id = *tokenizer.bos_id();
+  if (tokenizer.eos_id()) config.eos_token_id.push_back(*tokenizer.eos_id());
+  if (const auto turn = tokenizer.find(kEndOfTurn)) config.eos_token_id.push_back(*turn);
+  return config;
 }
-
-std::string today() {
-  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  std::tm parts{};
-  localtime_r(&now, &parts);
-  char text[32];
-  return {text, std::strftime(text, sizeof text, "%Y-%m-%d", &parts)};
-}
-
-Json machine(const Run& run) {
-  return Json{{"date", today()},
-              {"threads", run.settings.ctx.pool.size()},
-              {"cpu", cpu_name()},
-              {"instruction_set", run.settings.ctx.kernels.name},
-              {"version", run.settings.version}};
-}
-
-// Writes log.jsonl: every step at first, then ever fewer, so that a log stays some megabytes.
-class StepLog {
- public:
-  explicit StepLog(RunDirectory& directory) : directory_(directory) {}
-
-  void step(const StepRecord& record) {
-    for (const auto& [layer, counts] : record.expert_tokens) {
-      auto& sum = experts_[layer];
-      sum.resize(counts.size());
-      for (size_t e = 0; e < counts.size(); ++e) sum[e] += counts[e];
-    }
-    int64_t stride = 1;
-    while (record.step >= kEveryStep * stride) stride *= 2;
-    if (record.step % stride != 0) return;
-    Json line = {{"event", "step"}};
-    line.update(write_fields(record));
-    directory_.log(line);
-    if (record.step % (stride * kLoadSteps) != 0 || experts_.empty()) return;
-    Json counts = Json::object();
-    for (const auto& [layer, sum] : experts_) counts[std::to_string(layer)] = sum;
-    directory_.log({{"event", "load"},
-                    {"step", record.step},
-                    {"tokens", record.tokens},
-                    {"experts", std::move(counts)}});
-    experts_.clear();
-  }
-
-  void event(const TrainEvent& event, int64_t tokens_per_step) {
-    Json line = {{"event", to_string(event.kind)}, {"step", event.step}, {"text", event.text}};
-    switch (event.kind) {
-      case TrainEvent::Kind::evaluation:
-        line["tokens"] = event.step * tokens_per_step;
-        line["bits_per_byte"] = event.value;
-        break;
-      case TrainEvent::Kind::resumed:
-        line["back_to"] = event.step;
-        break;
-      case TrainEvent::Kind::rollback:
-        line["back_to"] = static_cast<int64_t>(event.value);
-        break;
-      case TrainEvent::Kind::plan:
-      case TrainEvent::Kind::checkpoint:
-      case TrainEvent::Kind::spike:
-      case TrainEvent::Kind::skipped:
-      case TrainEvent::Kind::interrupted:
-        break;
-    }
-    directory_.log(line);
-  }
-
- private:
-  RunDirectory& directory_;
-  std::map<int, std::vector<int64_t>> experts_;
-};
 
 class Pretraining {
  public:
   explicit Pretraining(Run& run)
-      : run_(run),
-        ctx_(run.settings.ctx),
-        options_(run.recipe.train),
-        log_(run.directory),
-        earlier_(run.record.bill) {
+      : run_(run), ctx_(run.settings.ctx), options_(run.recipe.train), log_(run.directory), keeper_(run) {
     options_.evaluations = run.recipe.eval.evaluations;
   }
 
@@ -185,6 +83,7 @@ class Pretraining {
     }
     make_trainable(*model_);
     prepare_data_and_windows();
+    if (run_.recipe.distill.wanted()) meet_teacher();
     return train(config);
   }
 
@@ -204,18 +103,31 @@ class Pretraining {
     const PreparedData& data = run_.data();
     const Framing framing{run_.tokenizer().bos_id().value_or(-1), run_.tokenizer().eos_id().value_or(-1)};
     const bool mask = run_.recipe.data.document_mask;
-    stream_ =
-        std::make_unique<BatchStream>(data.train, StreamOptions{.framing = framing,
-                                                                .piece_length = options_.context,
-                                                                .seed = static_cast<uint64_t>(run_.seed),
-                                                                .document_mask = mask,
-                                                                .key = data.key});
+    stream_ = training_stream(run_);
     batches_ = batches_of(*stream_);
     if (data.valid.documents() == 0) return;
     WindowOptions windows{.framing = framing, .length = options_.context, .document_mask = mask};
     full_.emplace(data.valid, windows);
     windows.max_tokens = run_.recipe.eval.sample_tokens;
     quick_.emplace(data.valid, windows);
+  }
+
+  void meet_teacher() {
+    const DistillOptions& distill = run_.recipe.distill;
+    if (teacher_vocabulary(run_) != model_->shape().vocab_size) {
+      fail("{}: the teacher has {} ids, the student {}: distillation needs one vocabulary", distill.teacher,
+           teacher_vocabulary(run_), model_->shape().vocab_size);
+    }
+    if (!distill.cached()) {
+      teacher_ = load_model(ctx_, find_model(distill.teacher), Weights::mapped_hf);
+      objective_ = online_objective(*teacher_, distill.divergence_options());
+      return;
+    }
+    cache_.emplace(teacher_cache(run_));
+    cache_->require(teacher_identity(run_));
+    rows_ = std::move(batches_);
+    batches_ = std::make_unique<CachedRows>(*rows_, cache_->rows());
+    objective_ = cached_objective(*cache_, distill.weights());
   }
 
   double evaluate(bool full) {
@@ -230,7 +142,8 @@ class Pretraining {
   TrainerHooks hooks() {
     TrainerHooks hooks;
     hooks.run = run_.directory.path();
-    hooks.model_files = model_files(run_);
+    hooks.model_files = tokenizer_files(run_.tokenizer(), run_.tokenizer_path());
+    hooks.model_files["generation_config.json"] = generation_config_text(generation_of(run_.tokenizer()));
     hooks.on_step = [this](const StepRecord& record) { on_step(record); };
     hooks.on_event = [this](const TrainEvent& event) { on_event(event); };
     if (full_) {
@@ -238,14 +151,10 @@ class Pretraining {
       hooks.quick_tokens = quick_->targets();
       hooks.full_tokens = full_->targets();
     }
-    const Bill begin = run_.stage->bill();
-    hooks.spent = [this, begin] {
-      const Bill now = run_.stage->bill();
-      return Spending{now.seconds - begin.seconds, now.joules.middle() - begin.joules.middle(),
-                      now.dollars - begin.dollars};
-    };
+    hooks.spent = stage_spending(run_);
     hooks.peak_flops = measure_peak_flops(ctx_.pool, ctx_.kernels);
     hooks.stop = run_.settings.stop;
+    hooks.objective = objective_;
     return hooks;
   }
 
@@ -257,7 +166,7 @@ class Pretraining {
     const bool all_done = resumed && trainer.plan().done(trainer.step()) &&
                           run_.record.result.value("budget", Json()) == budget;
     run_.record.result = Json{{"budget", budget}};
-    save_record();
+    keeper_.save();
     TrainResult result;
     if (all_done) {
       if (full_) evaluate(true);
@@ -268,7 +177,7 @@ class Pretraining {
       result = trainer.run();
     }
     if (!result.finished) {
-      save_record();
+      keeper_.save();
       throw Interrupted(fmt::format("stopped after step {}", result.steps));
     }
     return summary_of(config, result);
@@ -277,7 +186,7 @@ class Pretraining {
   Json summary_of(const Json& config, const TrainResult& result) {
     const ParameterCounts counts = count_parameters(*model_);
     const ModelShape shape = model_->shape();
-    Json json = {{"budget", write_fields(run_.recipe.budget)}, {"machine", machine(run_)}};
+    Json json = {{"budget", write_fields(run_.recipe.budget)}, {"machine", machine_json(run_)}};
     const auto architectures = config.find("architectures");
     const Json full = model_->config();
     json["architecture"] =
@@ -303,6 +212,7 @@ class Pretraining {
     json["rollbacks"] = result.rollbacks;
     json["mfu"] = mfu_steps_ > 0 ? mfu_sum_ / static_cast<double>(mfu_steps_) : 0;
     json["flops_per_token"] = flops_per_token_;
+    if (cache_) json["teacher_share"] = charge_cache(run_, *cache_);
     if (final_) {
       json["validation"] = {{"bits_per_byte", final_->bits_per_byte},
                             {"loss", final_->loss},
@@ -320,43 +230,29 @@ class Pretraining {
     ++mfu_steps_;
     log_.step(record);
     run_.progress("pretrain", record.progress, &record);
-    const double now = run_.stage->bill().seconds;
-    if (now - saved_at_ > kHeartbeatSeconds) save_record();
+    keeper_.heartbeat();
   }
 
   void on_event(const TrainEvent& event) {
     log_.event(event, options_.tokens_per_step());
-    const bool trouble = event.kind == TrainEvent::Kind::spike || event.kind == TrainEvent::Kind::rollback ||
-                         event.kind == TrainEvent::Kind::skipped;
-    if (trouble) {
-      run_.settings.observer.warning(event.text);
-    } else if (event.kind == TrainEvent::Kind::evaluation || event.kind == TrainEvent::Kind::resumed) {
-      run_.settings.observer.note(fmt::format("step {}: {}", event.step, event.text));
-    }
-    if (event.kind == TrainEvent::Kind::checkpoint) save_record();
-  }
-
-  // The bill so far, so that a killed run loses at most half a minute of it.
-  void save_record() {
-    const Bill now = run_.stage->bill();
-    run_.record.bill = earlier_;
-    run_.record.bill.add(now);
-    run_.directory.put(run_.record);
-    run_.record.bill = earlier_;
-    saved_at_ = now.seconds;
+    tell(run_, event);
+    if (event.kind == TrainEvent::Kind::checkpoint) keeper_.save();
   }
 
   Run& run_;
   Context& ctx_;
   TrainOptions options_;
   StepLog log_;
-  const Bill earlier_;  // of the processes before this one
+  RecordKeeper keeper_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<BatchStream> stream_;
-  std::unique_ptr<BatchSource> batches_;
+  std::unique_ptr<BatchSource> batches_, rows_;  // rows_: what batches_ counts when there is a cache
+  std::unique_ptr<Model> teacher_;
+  std::optional<CacheReader> cache_;
+  Objective objective_ = next_token_objective;
   std::optional<ValidationWindows> full_, quick_;
   std::optional<Validation> final_;
-  double flops_per_token_ = 0, mfu_sum_ = 0, saved_at_ = 0;
+  double flops_per_token_ = 0, mfu_sum_ = 0;
   int64_t mfu_steps_ = 0;
 };
 
@@ -376,7 +272,14 @@ std::string summary(const Json& result) {
 
 }  // namespace
 
-const Stage kPretrainStage = {"pretrain", "training", false,  true, [](const Run&) { return true; },
-                              inputs,     work,       summary};
+const Stage kPretrainStage = {
+    "pretrain",
+    "training",
+    false,
+    true,
+    [](const Run& run) { return !run.recipe.tune_only && run.settings.verb != kAskTeacher; },
+    inputs,
+    work,
+    summary};
 
 }  // namespace frugal

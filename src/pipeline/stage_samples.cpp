@@ -73,13 +73,14 @@ std::string summary(const Json& result) {
 
 }  // namespace
 
-const Stage kSamplesStage = {"samples",
-                             "writing samples",
-                             false,
-                             false,
-                             [](const Run& run) { return run.settings.verb == "run"; },
-                             inputs,
-                             work,
-                             summary};
+const Stage kSamplesStage = {
+    "samples",
+    "writing samples",
+    false,
+    false,
+    [](const Run& run) { return (run.settings.verb == "run" || run.settings.verb == "distill"); },
+    inputs,
+    work,
+    summary};
 
 }  // namespace frugal

@@ -13,7 +13,7 @@ namespace frugal {
 namespace {
 
 bool is_trained(const Run& run) {
-  return run.recipe.init.empty() && run.recipe.tokenizer.path.empty();
+  return run.recipe.init.empty() && run.recipe.tokenizer.path.empty() && !run.recipe.distill.wanted();
 }
 
 std::vector<std::string> train_files(const Run& run) {
@@ -78,7 +78,13 @@ std::string summary(const Json& result) {
 
 }  // namespace
 
-const Stage kTokenizerStage = {
-    "tokenizer", "learning a tokenizer", true, false, [](const Run&) { return true; }, inputs, work, summary};
+const Stage kTokenizerStage = {"tokenizer",
+                               "learning a tokenizer",
+                               true,
+                               false,
+                               [](const Run& run) { return !run.recipe.tune_only; },
+                               inputs,
+                               work,
+                               summary};
 
 }  // namespace frugal

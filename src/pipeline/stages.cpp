@@ -13,8 +13,9 @@
 namespace frugal {
 
 std::span<const Stage* const> all_stages() {
-  static constexpr std::array<const Stage*, 6> list = {&kCorpusStage,   &kTokenizerStage, &kDataStage,
-                                                       &kPretrainStage, &kEvaluateStage,  &kSamplesStage};
+  static constexpr std::array<const Stage*, 8> list = {&kCorpusStage,  &kTokenizerStage, &kDataStage,
+                                                       &kTeacherStage, &kPretrainStage,  &kEvaluateStage,
+                                                       &kSamplesStage, &kTuneStage};
   return list;
 }
 
@@ -51,7 +52,8 @@ DataOptions Run::data_options() const {
 
 fs::path Run::tokenizer_path() const {
   if (!recipe.tokenizer.path.empty()) return recipe.tokenizer.path;
-  return recipe.init.empty() ? shared.path() / "tokenizer" : find_model(recipe.init);
+  if (!recipe.init.empty()) return find_model(recipe.init);
+  return recipe.distill.wanted() ? find_model(recipe.distill.teacher) : shared.path() / "tokenizer";
 }
 
 const Tokenizer& Run::tokenizer() {

@@ -74,7 +74,8 @@ struct Stage {
 std::span<const Stage* const> all_stages();
 
 // The entries of the list.
-extern const Stage kCorpusStage, kTokenizerStage, kDataStage, kPretrainStage, kEvaluateStage, kSamplesStage;
+extern const Stage kCorpusStage, kTokenizerStage, kDataStage, kTeacherStage, kPretrainStage, kEvaluateStage,
+    kSamplesStage, kTuneStage;
 
 // "1.54 M parameters"
 std::string count_of(double count, std::string_view noun);

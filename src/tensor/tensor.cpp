@@ -79,7 +79,7 @@ const float* Tensor::f32() const {
 
 Tensor Tensor::reshaped(Shape shape) const {
   CHECK(count(shape) == size(), "{} as {}", to_string(shape_), to_string(shape));
-  CHECK(!scales_, "{} has factors for blocks of a matrix", to_string(shape_));
+  CHECK(as_stored(), "{} has factors or an adapter of a matrix", to_string(shape_));
   Tensor t = *this;
   t.shape_ = std::move(shape);
   return t;
@@ -95,8 +95,12 @@ void Tensor::decode_rows(int64_t begin, int64_t end, float* to) const {
   CHECK(allocated());
   const int64_t width = cols();
   CHECK(begin >= 0 && begin <= end && end <= rows(), "rows {} to {} of {}", begin, end, to_string(shape_));
-  if (scales_) return decode_scaled_rows(*this, begin, end, to);
-  format_->decode(data_.get() + format_->bytes(begin * width), to, (end - begin) * width);
+  if (scales_) {
+    decode_scaled_rows(*this, begin, end, to);
+  } else {
+    format_->decode(data_.get() + format_->bytes(begin * width), to, (end - begin) * width);
+  }
+  if (low_rank_) add_low_rank(begin, end, to);
 }
 
 Tensor Tensor::with_scales(const BlockScales& scales) const {

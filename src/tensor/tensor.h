@@ -15,6 +15,7 @@
 namespace frugal {
 
 struct BlockScales;  // tensor/block_scales.h
+struct LowRank;      // tensor/low_rank.h
 
 using Shape = std::vector<int64_t>;
 int64_t count(const Shape& shape);          // product of the dimensions
@@ -60,7 +61,7 @@ class Tensor {
   std::span<float> values() { return {f32(), static_cast<size_t>(size())}; }
   std::span<const float> values() const { return {f32(), static_cast<size_t>(size())}; }
   Tensor reshaped(Shape shape) const;  // shares storage and gradient
-  // Any format, as f32, with the factors of its blocks.
+  // Any format, as f32, with the factors of its blocks and with what lies beside it.
   std::vector<float> decoded() const;
   void decode_rows(int64_t begin, int64_t end, float* to) const;  // rows of cols() values
 
@@ -68,6 +69,14 @@ class Tensor {
   // stored.
   Tensor with_scales(const BlockScales& scales) const;
   const BlockScales* scales() const { return scales_.get(); }
+
+  // A frozen matrix that counts with a trained product beside it (an adapter). Shares storage; null when
+  // there is none.
+  Tensor with_low_rank(std::shared_ptr<const LowRank> low_rank) const;
+  Tensor without_low_rank() const;
+  const LowRank* low_rank() const { return low_rank_.get(); }
+  // What is stored is all that counts: no factors, no adapter.
+  bool as_stored() const { return !scales_ && !low_rank_; }
 
   // Gradients. A tensor needs one when it has a slot.
   bool needs_gradient() const { return slot_ != nullptr; }
@@ -97,11 +106,14 @@ class Tensor {
   void share_gradient_of(const Tensor& other) { slot_ = other.slot_; }
 
  private:
+  void add_low_rank(int64_t begin, int64_t end, float* to) const;
+
   Shape shape_;
   const Format* format_ = nullptr;
   std::shared_ptr<std::byte> data_;
   std::shared_ptr<GradientSlot> slot_;
   std::shared_ptr<const BlockScales> scales_;
+  std::shared_ptr<const LowRank> low_rank_;
 };
 
 }  // namespace frugal

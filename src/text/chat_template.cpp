@@ -75,7 +75,7 @@ RenderedChat ChatTemplate::render_json(const Json& messages, const ChatOptions& 
         interpreter.set_global(name, jinja::from_json(value, true));
     }
     jinja::Text text = interpreter.run(parsed_->body);
-    return {std::move(text.bytes), std::move(text.input)};
+    return {std::move(text.bytes), std::move(text.input), interpreter.generated()};
   } catch (const Error& error) {
     fail("chat template, {}", error.what());
   }

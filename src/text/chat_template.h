@@ -27,6 +27,8 @@ struct ChatOptions {
 struct RenderedChat {
   std::string text;
   std::vector<TextSpan> data;  // sorted spans of `text` that came from the conversation
+  std::vector<TextSpan>
+      generated;  // sorted spans that the template marks as the assistant's ({% generation %})
 };
 
 class ChatTemplate {

@@ -39,16 +39,17 @@ void write_tensors(const fs::path& path, const std::vector<NamedTensor>& tensors
   writer.commit();
 }
 
-void write_weights(const fs::path& path, const Snapshot& snapshot) {
+void write_weights(const fs::path& path, const SavedModel& model) {
+  if (!model.parameters) return write_tensors(path, model.weights);
   std::vector<HfTensor> tensors;
-  for (const auto& [name, value] : snapshot.weights) tensors.push_back({name, &value, &value.format()});
-  write_hf_weights(path, tensors, parse_json(snapshot.config, "config.json"));
+  for (const auto& [name, value] : model.weights) tensors.push_back({name, &value, &value.format()});
+  write_hf_weights(path, tensors, parse_json(model.config, "config.json"));
 }
 
-// Size and hash of every file of model/ and state/, so that loading can tell damage from data.
-void write_file_list(const fs::path& directory) {
+// Size and hash of every file of the model and of state/, so that loading can tell damage from data.
+void write_file_list(const fs::path& directory, const std::string& folder) {
   Json list = Json::object();
-  for (const char* part : {"model", "state"}) {
+  for (const std::string& part : {folder, std::string("state")}) {
     std::vector<fs::path> paths;
     for (const auto& entry : fs::directory_iterator(directory / part)) paths.push_back(entry.path());
     std::sort(paths.begin(), paths.end());
@@ -106,7 +107,7 @@ void make_link(const fs::path& link, const fs::path& target) {
 
 int64_t Snapshot::bytes() const {
   int64_t sum = 0;
-  for (const auto* list : {&weights, &optimizer}) {
+  for (const auto* list : {&model.weights, &optimizer}) {
     for (const NamedTensor& tensor : *list) sum += tensor.value.bytes();
   }
   return sum;
@@ -184,20 +185,21 @@ void CheckpointStore::write(const Snapshot& snapshot) {
   temporary += kTemporary;
   std::error_code error;
   try {
-    make_directories(temporary / "model");
+    const SavedModel& model = snapshot.model;
+    const fs::path folder = temporary / model.folder;
+    make_directories(folder);
     make_directories(temporary / "state");
-    write_file_atomically(temporary / "model" / "config.json", snapshot.config);
-    for (const auto& [file, content] : snapshot.model_files)
-      write_file_atomically(temporary / "model" / file, content);
-    write_weights(temporary / "model" / "model.safetensors", snapshot);
+    write_file_atomically(folder / model.config_file, model.config);
+    for (const auto& [file, content] : model.files) write_file_atomically(folder / file, content);
+    write_weights(folder / model.weights_file, model);
     write_tensors(temporary / "state" / "optimizer.safetensors", snapshot.optimizer);
     write_file_atomically(temporary / "state" / "state.json", snapshot.state);
-    write_file_list(temporary);
+    write_file_list(temporary, model.folder);
     sync_directory(temporary);
     fs::rename(temporary, directory, error);
     if (error) fail("{}: cannot rename: {}", temporary.string(), error.message());
     sync_directory(run_ / "checkpoints");
-    point_latest_to(name);
+    point_latest_to(name, model.folder);
   } catch (const Error& failure) {
     fs::remove_all(temporary, error);  // gives a full disk its room back
     const std::string kept =
@@ -210,8 +212,8 @@ void CheckpointStore::write(const Snapshot& snapshot) {
   prune();
 }
 
-void CheckpointStore::point_latest_to(const std::string& name) {
-  make_link(run_ / "model", "latest/model");
+void CheckpointStore::point_latest_to(const std::string& name, const std::string& folder) {
+  make_link(run_ / folder, fs::path("latest") / folder);
   make_link(run_ / "state", "latest/state");
   make_link(run_ / "latest", fs::path("checkpoints") / name);
   sync_directory(run_);
@@ -229,23 +231,36 @@ static const fs::path& verified(const fs::path& directory) {
   return directory;
 }
 
-Checkpoint::Checkpoint(const fs::path& directory)
-    : directory_(directory), weights_(verified(directory) / "model") {
+Checkpoint::Checkpoint(const fs::path& directory, const SavedModel& layout)
+    : directory_(verified(directory)) {
+  const fs::path folder = directory / layout.folder;
+  if (!fs::exists(folder / layout.config_file)) {
+    fail("{}: the checkpoint has no {}/: it was made by another kind of training; choose another output",
+         directory.string(), layout.folder);
+  }
   state_ = std::make_unique<Json>(read_json_file(directory / "state" / "state.json"));
-  config_ = std::make_unique<Json>(read_json_file(directory / "model" / "config.json"));
+  config_ = std::make_unique<Json>(read_json_file(folder / layout.config_file));
   optimizer_ = std::make_unique<SafetensorsFile>(directory / "state" / "optimizer.safetensors");
-  found_ = std::make_unique<HfWeights>(weights_, *config_);
+  if (layout.parameters) {
+    model_ = std::make_unique<SafetensorsDirectory>(folder);
+    parameters_ = std::make_unique<HfWeights>(*model_, *config_);
+  } else {
+    weights_ = std::make_unique<SafetensorsFile>(folder / layout.weights_file);
+  }
 }
 
 Checkpoint::~Checkpoint() = default;
 
 void Checkpoint::load_weight(const std::string& name, Tensor& to) const {
-  if (!found_->copy_slice(name, to)) load(weights_, name, to);
+  if (weights_) return load(weights_->find(name), name, to);
+  if (!parameters_->copy_slice(name, to)) load(model_->find(name), name, to);
 }
 
-template <class File>
-void Checkpoint::load(const File& file, const std::string& name, Tensor& to) const {
-  const SafetensorsEntry* entry = file.find(name);
+void Checkpoint::load_optimizer(const std::string& name, Tensor& to) const {
+  load(optimizer_->find(name), name, to);
+}
+
+void Checkpoint::load(const SafetensorsEntry* entry, const std::string& name, Tensor& to) const {
   if (entry == nullptr) fail("{}: has no tensor '{}'", directory_.string(), name);
   if (entry->shape != to.shape() || entry->dtype != to.format().safetensors) {
     fail("{}: '{}' is {} {}, expected {} {}", directory_.string(), name, entry->dtype,
@@ -253,8 +268,5 @@ void Checkpoint::load(const File& file, const std::string& name, Tensor& to) con
   }
   std::memcpy(to.data(), entry->data.data(), entry->data.size());
 }
-
-template void Checkpoint::load(const SafetensorsFile&, const std::string&, Tensor&) const;
-template void Checkpoint::load(const SafetensorsDirectory&, const std::string&, Tensor&) const;
 
 }  // namespace frugal

@@ -6,9 +6,10 @@
 //   latest -> checkpoints/0007-step-1200
 //   model  -> latest/model,  state -> latest/state
 //
-// A checkpoint is written as NAME.tmp, every file fsynced, renamed, and only then named by `latest`, itself
-// replaced by one rename. So whatever happens at any moment, `model` and `state` belong together and are
-// whole, or do not exist yet.
+// (adapter/ in place of model/ where adapters are trained: SavedModel says what is kept and how it is
+// called.) A checkpoint is written as NAME.tmp, every file fsynced, renamed, and only then named by `latest`,
+// itself replaced by one rename. So whatever happens at any moment, `model` and `state` belong together and
+// are whole, or do not exist yet.
 #pragma once
 
 #include <atomic>
@@ -34,13 +35,21 @@ struct NamedTensor {
   Tensor value;
 };
 
+// The folder that a training makes: what is trained and all that is needed to use it.
+struct SavedModel {
+  std::string folder = "model", config_file = "config.json", weights_file = "model.safetensors";
+  std::string config;                        // text of config_file
+  std::map<std::string, std::string> files;  // further files, by name
+  std::vector<NamedTensor> weights;
+  bool parameters = true;  // the weights are a model's, stored as its family stores them; else by their names
+};
+
 // All that is written; nobody else may touch the tensors until it is.
 struct Snapshot {
   int64_t step = 0;
-  std::string config;                              // model/config.json
-  std::map<std::string, std::string> model_files;  // further files of model/, by name
-  std::vector<NamedTensor> weights, optimizer;     // f32
-  std::string state;                               // state/state.json
+  SavedModel model;
+  std::vector<NamedTensor> optimizer;  // f32
+  std::string state;                   // state/state.json
 
   int64_t bytes() const;  // of the tensors
 };
@@ -67,7 +76,7 @@ class CheckpointStore {
 
  private:
   void write(const Snapshot& snapshot);
-  void point_latest_to(const std::string& name);
+  void point_latest_to(const std::string& name, const std::string& folder);
   void prune();
   std::vector<std::string> names() const;  // of complete checkpoints, oldest first
 
@@ -83,24 +92,25 @@ class CheckpointStore {
 // A checkpoint read back and verified: Error when a file is missing, truncated or altered.
 class Checkpoint {
  public:
-  explicit Checkpoint(const fs::path& directory);
+  // `layout`: how its folder and files are called; Error when it is of another kind.
+  explicit Checkpoint(const fs::path& directory, const SavedModel& layout = {});
   ~Checkpoint();
   const fs::path& directory() const { return directory_; }
   const Json& state() const { return *state_; }
   const Json& config() const { return *config_; }
   // Copies into `to` (f32); Error when there is no such tensor or its shape differs.
   void load_weight(const std::string& name, Tensor& to) const;
-  void load_optimizer(const std::string& name, Tensor& to) const { load(*optimizer_, name, to); }
+  void load_optimizer(const std::string& name, Tensor& to) const;
 
  private:
-  template <class File>
-  void load(const File& file, const std::string& name, Tensor& to) const;
+  void load(const SafetensorsEntry* entry, const std::string& name, Tensor& to) const;
 
   fs::path directory_;
   std::unique_ptr<Json> state_, config_;
-  SafetensorsDirectory weights_;
-  std::unique_ptr<HfWeights> found_;  // the parameters in it
   std::unique_ptr<SafetensorsFile> optimizer_;
+  std::unique_ptr<SafetensorsDirectory> model_;
+  std::unique_ptr<HfWeights> parameters_;     // in model_
+  std::unique_ptr<SafetensorsFile> weights_;  // of what is no model's parameters; else null
 };
 
 }  // namespace frugal

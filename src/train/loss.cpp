@@ -8,14 +8,6 @@
 namespace frugal {
 namespace {
 
-Batch to_batch(const TrainBatch& rows) {
-  Batch batch;
-  batch.tokens = rows.tokens;
-  batch.positions = rows.positions;
-  batch.offsets = rows.offsets;
-  return batch;
-}
-
 // Rows of depth k: those whose sequence goes on for k more tokens. The others have no token to embed, and
 // leaving them out keeps them out of routing counts and balance loss.
 struct Shifted {
@@ -62,6 +54,14 @@ float scale_of(double weight, int64_t targets) {
 
 }  // namespace
 
+Batch to_batch(const TrainBatch& rows) {
+  Batch batch;
+  batch.tokens = rows.tokens;
+  batch.positions = rows.positions;
+  batch.offsets = rows.offsets;
+  return batch;
+}
+
 void LossSums::add(const LossSums& other) {
   main += other.main;
   CHECK(mtp.size() == other.mtp.size());
@@ -96,9 +96,14 @@ TrainBatch slice_rows(const TrainBatch& batch, int64_t begin, int64_t end) {
                  cut(batch.targets),
                  cut(batch.positions),
                  cut(batch.document),
-                 {}};
+                 {},
+                 {},
+                 batch.first + begin};
   for (const int64_t offset : batch.offsets) {
     if (offset >= first && offset <= last) out.offsets.push_back(offset - first);
+  }
+  for (const std::vector<float>& column : batch.extra) {
+    out.extra.emplace_back(column.begin() + first, column.begin() + last);
   }
   return out;
 }
@@ -109,6 +114,13 @@ LossSums next_token_objective(Context& ctx, Model& model, const TrainBatch& rows
   const Hidden hidden = model.forward(ctx, to_batch(rows), nullptr);
   sums.main =
       ops::cross_entropy(ctx, hidden.normed, model.head(), rows.targets, scale_of(1, step.targets)).loss_sum;
+  add_mtp_losses(ctx, model, hidden, rows, step, mtp_lambda, sums);
+  if (ctx.tape != nullptr) ctx.tape->backward(ctx);
+  return sums;
+}
+
+void add_mtp_losses(Context& ctx, Model& model, const Hidden& hidden, const TrainBatch& rows,
+                    const LossSums& step, double mtp_lambda, LossSums& sums) {
   const size_t depths = step.mtp.size();
   Tensor previous = hidden.before_norm;
   std::vector<int64_t> kept(static_cast<size_t>(rows.rows * rows.length));
@@ -124,8 +136,6 @@ LossSums next_token_objective(Context& ctx, Model& model, const TrainBatch& rows
     previous = further.before_norm;
     kept = shifted.rows;
   }
-  if (ctx.tape != nullptr) ctx.tape->backward(ctx);
-  return sums;
 }
 
 LossSums evaluate_rows(Context& ctx, Model& model, const TrainBatch& rows) {

@@ -40,6 +40,13 @@ using Objective = std::function<LossSums(Context& ctx, Model& model, const Train
 LossSums next_token_objective(Context& ctx, Model& model, const TrainBatch& rows, const LossSums& step,
                               double mtp_lambda);
 
+// What multi-token prediction adds to `sums` and to the gradients, given the model's forward pass of these
+// rows.
+void add_mtp_losses(Context& ctx, Model& model, const Hidden& hidden, const TrainBatch& rows,
+                    const LossSums& step, double mtp_lambda, LossSums& sums);
+// Rows as a model takes them.
+Batch to_batch(const TrainBatch& rows);
+
 // Sum of nats and number of targets of the main head, without gradients.
 LossSums evaluate_rows(Context& ctx, Model& model, const TrainBatch& rows);
 

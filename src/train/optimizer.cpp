@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "kernels/rowwise.h"
 #include "models/model.h"
+#include "nn/adapter.h"
 
 namespace frugal {
 namespace {
@@ -54,6 +55,12 @@ void check(const OptimizerOptions& options) {
 std::vector<Parameter> trainable_parameters(Model& model) {
   std::vector<Parameter> list;
   EachParameter visitor([&](const std::string& name, Tensor& value, const ParameterInfo& info) {
+    if (value.low_rank() != nullptr) {
+      visit_tensors(*value.low_rank(), [&](std::string_view what, const Tensor& tensor) {
+        const Role role = tensor.shape().size() > 1 ? Role::matrix : Role::norm;
+        if (tensor.needs_gradient()) list.push_back({fmt::format("{}@{}", name, what), tensor, {role}});
+      });
+    }
     if (!value.needs_gradient()) return;
     if (!value.is_f32()) {
       fail("{} is stored as {}; training updates f32 weights: load the model as f32", name,

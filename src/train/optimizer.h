@@ -41,7 +41,8 @@ struct Parameter {
   // Decoupled decay is for what multiplies activations: norms and biases are left alone.
   bool decays() const { return value.shape().size() >= 2 && info.role != Role::norm; }
 };
-// Everything in the model that has a gradient, in the order of the visit. Error when one is not f32.
+// Everything in the model that has a gradient, adapters beside its matrices included, in the order of the
+// visit. Error when one is not f32.
 std::vector<Parameter> trainable_parameters(Model& model);
 
 // sqrt of the sum of squares of all gradients, times `scale`. The order of the sum is fixed.

@@ -90,19 +90,18 @@ fs::path own_group(const fs::path& proc) {
 
 }  // namespace
 
-MemoryNeed training_memory(const Context& ctx, const std::function<std::unique_ptr<Model>()>& create,
-                           const TrainOptions& options, bool checkpoints) {
+MemoryNeed training_memory(const Context& ctx, const TrainingPlan& plan, const TrainOptions& options,
+                           bool checkpoints) {
   Context dry = ctx;
   dry.memory = Allocator::create(true);
   dry.compute = options.compute_mode();
+  dry.stream_weights = false;
   MemoryNeed need;
   const auto now = [&] { return static_cast<int64_t>(dry.memory->in_use()); };
-  const std::unique_ptr<Model> model = create();
-  initialise(dry, *model, 0);
+  Model& model = plan.prepare(dry);
   need.parameters = now();
-  make_trainable(*model);
-  model->set_recompute(options.recompute);
-  const std::vector<Parameter> parameters = trainable_parameters(*model);
+  model.set_recompute(options.recompute);
+  const std::vector<Parameter> parameters = trainable_parameters(model);
   for (const Parameter& parameter : parameters) parameter.value.gradient_target(dry);
   need.gradients = now() - need.parameters;
   const auto optimizer = find_optimizer(options.optimizer.name).create(dry, parameters, options.optimizer);
@@ -117,12 +116,29 @@ MemoryNeed training_memory(const Context& ctx, const std::function<std::unique_p
   const int64_t before = now();
   const TrainBatch batch = blank_batch(options.rows_at_once(), options.context);
   const bool mtp = std::max(options.mtp_lambda, options.mtp_lambda_late) > 0;
-  const LossSums targets = count_targets(batch, mtp ? model->shape().mtp_depth : 0);
-  next_token_objective(step, *model, batch, targets, options.mtp_lambda);
+  const LossSums targets = count_targets(batch, mtp ? model.shape().mtp_depth : 0);
+  plan.objective(step, model, batch, targets, options.mtp_lambda);
   optimizer->step(dry, 0, 1);
   // Blocks of one size do not serve another: what the allocator keeps counts, not what is in use at the peak.
   need.activations = static_cast<int64_t>(dry.memory->mapped()) - before;
   return need;
+}
+
+// A new model, all of it trained; `kept` holds it while the plan is in use.
+static TrainingPlan whole_model(const std::function<std::unique_ptr<Model>()>& create,
+                                std::unique_ptr<Model>& kept) {
+  return {[&](Context& dry) -> Model& {
+    kept = create();
+    initialise(dry, *kept, 0);
+    make_trainable(*kept);
+    return *kept;
+  }};
+}
+
+MemoryNeed training_memory(const Context& ctx, const std::function<std::unique_ptr<Model>()>& create,
+                           const TrainOptions& options, bool checkpoints) {
+  std::unique_ptr<Model> kept;
+  return training_memory(ctx, whole_model(create, kept), options, checkpoints);
 }
 
 int64_t available_memory(const fs::path& proc, const fs::path& cgroup) {
@@ -138,17 +154,23 @@ int64_t available_memory(const fs::path& proc, const fs::path& cgroup) {
 
 void require_memory(const Context& ctx, const std::function<std::unique_ptr<Model>()>& create,
                     const TrainOptions& options, bool checkpoints, int64_t available) {
+  std::unique_ptr<Model> kept;
+  require_memory(ctx, whole_model(create, kept), options, checkpoints, available);
+}
+
+void require_memory(const Context& ctx, const TrainingPlan& plan, const TrainOptions& options,
+                    bool checkpoints, int64_t available) {
   const auto total = [&](const MemoryNeed& need) {
     return static_cast<int64_t>(static_cast<double>(need.total()) * kMargin) + kProgram;
   };
-  const MemoryNeed need = training_memory(ctx, create, options, checkpoints);
+  const MemoryNeed need = training_memory(ctx, plan, options, checkpoints);
   if (total(need) <= available) return;
   std::string advice = "a smaller model or train.context needs less";
   TrainOptions smaller = options;
   smaller.recompute = true;
   for (int64_t rows = options.rows_at_once(); rows >= 1; rows /= 2) {
     smaller.micro_batch = rows;
-    const int64_t bytes = total(training_memory(ctx, create, smaller, checkpoints));
+    const int64_t bytes = total(training_memory(ctx, plan, smaller, checkpoints));
     if (bytes <= available) {
       advice =
           fmt::format("train.recompute = true and train.micro_batch = {} need {}", rows, readable(bytes));

@@ -10,6 +10,7 @@
 #include "core/context.h"
 #include "core/files.h"
 #include "models/model.h"
+#include "train/loss.h"
 #include "train/options.h"
 
 namespace frugal {
@@ -23,6 +24,16 @@ struct MemoryNeed {
   int64_t total() const { return parameters + gradients + optimizer + activations + snapshot; }
 };
 
+// What is to be trained, when that is not every parameter of a new model.
+struct TrainingPlan {
+  // The model with what is trained allocated from `dry` and having gradients; it may share storage with a
+  // real one.
+  std::function<Model&(Context& dry)> prepare;
+  Objective objective = next_token_objective;
+};
+MemoryNeed training_memory(const Context& ctx, const TrainingPlan& plan, const TrainOptions& options,
+                           bool checkpoints);
+
 // `create` gives the model declared (create_model). `checkpoints`: whether the run writes any.
 MemoryNeed training_memory(const Context& ctx, const std::function<std::unique_ptr<Model>()>& create,
                            const TrainOptions& options, bool checkpoints);
@@ -32,6 +43,8 @@ MemoryNeed training_memory(const Context& ctx, const std::function<std::unique_p
 int64_t available_memory(const fs::path& proc = "/proc", const fs::path& cgroup = "/sys/fs/cgroup");
 
 // Error "training needs 9.1 GB, this machine has 6.0 GB ..." with what takes the room and what would fit.
+void require_memory(const Context& ctx, const TrainingPlan& plan, const TrainOptions& options,
+                    bool checkpoints, int64_t available);
 void require_memory(const Context& ctx, const std::function<std::unique_ptr<Model>()>& create,
                     const TrainOptions& options, bool checkpoints, int64_t available);
 

@@ -164,7 +164,13 @@ double Trainer::bytes_per_step() {
   const int64_t at_once = options_.rows_at_once();
   const auto micro_batches = static_cast<double>((options_.batch + at_once - 1) / at_once);
   const double reads = options_.recompute ? 3 : 2;
-  return weights * ((reads + 2) * micro_batches - 1 + 4) + 2 * state;
+  double frozen = 0;  // matrices that are met on the way forward and back all the same
+  EachParameter each([&](const std::string&, Tensor& value, const ParameterInfo& info) {
+    if (value.shape().size() > 1 && !value.needs_gradient() && !info.mtp)
+      frozen += static_cast<double>(value.bytes()) * info.activity;
+  });
+  model_.visit(each);
+  return weights * ((reads + 2) * micro_batches - 1 + 4) + 2 * state + frozen * reads * micro_batches;
 }
 
 // Gradients of the whole step, micro-batch by micro-batch.
@@ -220,7 +226,7 @@ void Trainer::train_step() {
   record.tokens = tokens_;
   record.seconds = cost.seconds;
   record.tokens_per_second = cost.seconds > 0 ? tokens / cost.seconds : 0;
-  record.flops = flops_per_token_ * tokens;
+  record.flops = hooks_.flops ? hooks_.flops(batch) : flops_per_token_ * tokens;
   record.bytes = bytes_per_step_;
   if (hooks_.peak_flops > 0 && cost.seconds > 0) record.mfu = record.flops / cost.seconds / hooks_.peak_flops;
   record.progress = plan_.progress(step_);
@@ -300,8 +306,8 @@ void Trainer::evaluate_now(bool full) {
         options_.eval_every > 0 ? options_.eval_every : std::max<int64_t>(1, steps / options_.evaluations));
   }
   if (full) bits_per_byte_ = bits;
-  tell(TrainEvent::Kind::evaluation, fmt::format("{:.4f} bits per byte{}", bits, full ? "" : " on a sample"),
-       bits);
+  tell(TrainEvent::Kind::evaluation,
+       fmt::format("{:.4f} {}{}", bits, hooks_.measured, full ? "" : " on a sample"), bits);
 }
 
 TrainResult Trainer::run() {

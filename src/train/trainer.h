@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,7 @@ struct TrainEvent {
   Kind kind;
   int64_t step = 0;
   std::string text;  // for people
-  double value = 0;  // evaluation: bits per byte; plan: steps in all; rollback: the step gone back to
+  double value = 0;  // evaluation: what was measured; plan: steps in all; rollback: the step gone back to
 };
 std::string_view to_string(TrainEvent::Kind kind);
 
@@ -60,14 +61,21 @@ struct TrainerHooks {
   fs::path run;  // where checkpoints go; empty: none are written
   // Files of model/ besides config and weights (tokenizer.json, ...), by name.
   std::map<std::string, std::string> model_files;
+  // What checkpoints hold instead of the whole model (an adapter); its tensors share storage with those
+  // trained.
+  std::optional<SavedModel> saved;
   std::function<void(const StepRecord&)> on_step;
   std::function<void(const TrainEvent&)> on_event;
-  // Validation bits per byte, on a sample or in full, and how many tokens each reads (for the budget).
+  // Validation bits per byte (or what `measured` says), on a sample or in full, and how many tokens each
+  // reads (for the budget).
   std::function<double(bool full)> evaluate;
+  std::string measured = "bits per byte";
   int64_t quick_tokens = 0, full_tokens = 0;
   // Spent by this process since the trainer was made; by default wall-clock seconds alone.
   std::function<Spending()> spent;
-  double peak_flops = 0;                    // of the machine, for MFU
+  double peak_flops = 0;  // of the machine, for MFU
+  // FLOPs of the model for a step's batch; by default those of pre-training every token.
+  std::function<double(const TrainBatch&)> flops;
   const std::atomic<bool>* stop = nullptr;  // when true: save and return
   Objective objective = next_token_objective;
   std::string extra = "null";  // JSON kept in state (ledger ids)
@@ -77,7 +85,7 @@ struct TrainResult {
   bool finished = false;  // false: interrupted
   int64_t steps = 0, tokens = 0;
   double loss = 0;           // mean of the latest steps
-  double bits_per_byte = 0;  // final evaluation; 0 without one
+  double bits_per_byte = 0;  // final evaluation (what hooks.evaluate gives); 0 without one
   Spending spent;
   int64_t rollbacks = 0;
 
@@ -86,8 +94,9 @@ struct TrainResult {
 
 class Trainer {
  public:
-  // The model's parameters are allocated and trainable ones have gradients. Everything referred to must
-  // outlive the trainer. UsageError for options, Error for a model that cannot be trained as asked.
+  // The model's parameters (and adapters beside them) are allocated and trainable ones have gradients.
+  // Everything referred to must outlive the trainer. UsageError for options, Error for a model that cannot be
+  // trained as asked.
   Trainer(const Context& ctx, Model& model, BatchSource& data, const TrainOptions& options,
           const Budget& budget, TrainerHooks hooks);
   ~Trainer();
@@ -137,6 +146,7 @@ class Trainer {
   std::vector<Parameter> parameters_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<CheckpointStore> store_;
+  SavedModel saved_;  // live
   Snapshot snapshot_;
   Aux aux_;
   double flops_per_token_ = 0, bytes_per_step_ = 0;

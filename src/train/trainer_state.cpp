@@ -80,38 +80,46 @@ std::string Trainer::state_text() const {
   return to_text(state, 1) + "\n";
 }
 
-void Trainer::prepare_snapshot() {
+// Every parameter and buffer, under the config that io's save_model writes.
+static SavedModel whole_model(Model& model, const std::map<std::string, std::string>& files) {
+  SavedModel saved;
   EachParameter each([&](const std::string& name, Tensor& value, const ParameterInfo&) {
     if (value.format().safetensors.empty()) {
       fail("{} is stored as {}, which a checkpoint cannot hold: load the model as f32", name,
            value.format().name);
     }
-    snapshot_.weights.push_back({name, Tensor::empty(ctx_, value.shape(), value.format())});
+    saved.weights.push_back({name, value});
   });
-  model_.visit(each);
-  optimizer_->visit_state([&](const std::string& name, Tensor& value) {
-    snapshot_.optimizer.push_back({name, Tensor::empty(ctx_, value.shape())});
-  });
-  Json config = model_.config();  // as io's save_model writes it
+  model.visit(each);
+  Json config = model.config();
   config["torch_dtype"] = "float32";
   config.erase("dtype");
   config.erase("quantization_config");
-  snapshot_.config = to_text(config, 2) + "\n";
-  snapshot_.model_files = hooks_.model_files;
+  saved.config = to_text(config, 2) + "\n";
+  saved.files = files;
+  return saved;
+}
+
+void Trainer::prepare_snapshot() {
+  saved_ = hooks_.saved ? *hooks_.saved : whole_model(model_, hooks_.model_files);
+  snapshot_.model = saved_;
+  for (NamedTensor& weight : snapshot_.model.weights) {
+    weight.value = Tensor::empty(ctx_, weight.value.shape(), weight.value.format());
+  }
+  optimizer_->visit_state([&](const std::string& name, Tensor& value) {
+    snapshot_.optimizer.push_back({name, Tensor::empty(ctx_, value.shape())});
+  });
 }
 
 void Trainer::take_snapshot() {
-  size_t next = 0;
   const auto copy = [&](NamedTensor& to, const Tensor& from) {
     ctx_.pool.parallel_for(from.bytes(), 1 << 22, [&](int64_t begin, int64_t end, int) {
       std::memcpy(to.value.data() + begin, from.data() + begin, static_cast<size_t>(end - begin));
     });
   };
-  EachParameter each([&](const std::string&, Tensor& value, const ParameterInfo&) {
-    copy(snapshot_.weights.at(next++), value);
-  });
-  model_.visit(each);
-  next = 0;
+  for (size_t i = 0; i < saved_.weights.size(); ++i)
+    copy(snapshot_.model.weights.at(i), saved_.weights[i].value);
+  size_t next = 0;
   optimizer_->visit_state(
       [&](const std::string&, Tensor& value) { copy(snapshot_.optimizer.at(next++), value); });
   snapshot_.step = step_;
@@ -138,10 +146,7 @@ void Trainer::save(bool wait) {
 }
 
 void Trainer::load_tensors(const Checkpoint& checkpoint) {
-  EachParameter each([&](const std::string& name, Tensor& value, const ParameterInfo&) {
-    checkpoint.load_weight(name, value);
-  });
-  model_.visit(each);
+  for (NamedTensor& weight : saved_.weights) checkpoint.load_weight(weight.name, weight.value);
   optimizer_->visit_state(
       [&](const std::string& name, Tensor& value) { checkpoint.load_optimizer(name, value); });
 }
@@ -150,7 +155,7 @@ bool Trainer::resume() {
   if (!store_) return false;
   const auto latest = store_->latest();
   if (!latest) return false;
-  const Checkpoint checkpoint(*latest);
+  const Checkpoint checkpoint(*latest, saved_);
   const std::string where = (*latest / "state" / "state.json").string();
   const Json& state = checkpoint.state();
   const SavedState saved = read_state(state, where);
@@ -161,7 +166,7 @@ bool Trainer::resume() {
         "the model",
         where, saved.optimizer, options_.optimizer.name);
   }
-  require_same_config(checkpoint.config(), parse_json(snapshot_.config, "config"), *latest);
+  require_same_config(checkpoint.config(), parse_json(saved_.config, "config"), *latest);
   load_tensors(checkpoint);
   data_.restore(part(state, "data", where), where);
   plan_.restore(part(state, "plan", where), saved.step, saved.spent, where);
@@ -184,7 +189,7 @@ void Trainer::roll_back(const std::string& what) {
   store_->wait();
   const auto latest = store_->latest();
   CHECK(latest.has_value());
-  const Checkpoint checkpoint(*latest);
+  const Checkpoint checkpoint(*latest, saved_);
   const std::string where = (*latest / "state" / "state.json").string();
   const SavedState saved = read_state(checkpoint.state(), where);
   load_tensors(checkpoint);

@@ -7,7 +7,9 @@
 #include <cmath>
 
 #include "autograd/gradcheck.h"
+#include "core/error.h"
 #include "kernels/dispatch.h"
+#include "tensor/low_rank.h"
 
 namespace frugal {
 namespace {
@@ -325,6 +327,207 @@ TEST_F(Ops, CrossEntropyGradientsAndIgnoredRows) {
       EXPECT_NEAR(leaf.gradient()[i], (side[0] - side[1]) / 2e-2, 2e-3);
     }
   }
+}
+
+TEST_F(Ops, TokenLogProbsGradientsThroughAnyLoss) {
+  const std::vector<int32_t> targets = {0, -1, 6, 3, -1};
+  for (const float temperature : {1.0f, 0.7f}) {
+    expect_good({random({5, 4}, 1), random({7, 4}, 2)}, [&](Context& c, const Inputs& in) {
+      return Inputs{ops::token_log_probs(c, in[0], in[1], targets, temperature)};
+    });
+  }
+}
+
+TEST_F(Ops, TokenLogProbsAgreeWithCrossEntropyOverManyChunks) {
+  constexpr int64_t kRows = 70, kVocab = 40000;  // 52 rows of logits at a time
+  const Tensor hidden = random({kRows, 8}, 1), head = random({kVocab, 8}, 2);
+  std::vector<int32_t> targets;
+  for (int32_t i = 0; i < kRows; ++i) targets.push_back(i % 9 == 4 ? -1 : i * 571);
+  const auto gradients = [&](bool through_log_probs) {
+    Tape tape;
+    Context c = ctx;
+    c.tape = &tape;
+    c.stream_weights = false;
+    Tensor h = hidden.detached(), w = head.detached();
+    h.require_gradient(true);
+    w.require_gradient(true);
+    double loss = 0;
+    if (through_log_probs) {
+      const Tensor y = ops::token_log_probs(c, h, w, targets);
+      for (size_t i = 0; i < targets.size(); ++i) {
+        if (targets[i] < 0) {
+          EXPECT_EQ(y.f32()[i], 0);
+        }
+        loss -= static_cast<double>(y.f32()[i]);
+      }
+      Tape::seed(c, y, std::vector<float>(targets.size(), -0.5f));
+    } else {
+      loss = ops::cross_entropy(c, h, w, targets, 0.5f).loss_sum;
+    }
+    tape.backward(c);
+    std::vector<float> all(h.gradient_values().begin(), h.gradient_values().end());
+    all.insert(all.end(), w.gradient_values().begin(), w.gradient_values().end());
+    all.push_back(static_cast<float>(loss));
+    return all;
+  };
+  const auto one = gradients(true), two = gradients(false);
+  for (size_t i = 0; i < one.size(); ++i) ASSERT_NEAR(one[i], two[i], 1e-5 + 1e-5 * std::abs(two[i])) << i;
+}
+
+// What an adapter adds, against the same written with plain ops.
+class LowRankOps : public Ops {
+ protected:
+  // Inputs: x, A, B, and for DoRA the magnitude.
+  void check(bool transposed, bool dora, const Format& format, bool with_bias) {
+    constexpr int64_t kIn = 32, kOut = 6, kRank = 3;
+    const Tensor values = random(transposed ? Shape{kIn, kOut} : Shape{kOut, kIn}, 2);
+    Tensor weight = values;
+    if (&format != &formats::f32) {
+      weight = Tensor::empty(ctx, values.shape(), format);
+      format.encode(values.f32(), weight.data(), values.size());
+    }
+    const Tensor bias = with_bias ? random({kOut}, 5) : Tensor{};
+    const auto product = [&](Context& c, const Inputs& in) {
+      LowRank l{.a = in[1], .b = in[2], .scale = 0.5f, .transposed = transposed};
+      if (dora) l.magnitude = in[3], l.base_squares = output_squares(c, weight, transposed);
+      const Tensor adapted = weight.with_low_rank(std::make_shared<LowRank>(l));
+      return transposed ? ops::linear_transposed(c, in[0], adapted, bias)
+                        : ops::linear(c, in[0], adapted, bias);
+    };
+    Inputs inputs = {random({5, kIn}, 1), random({kRank, kIn}, 3, 0.3), random({kOut, kRank}, 4, 0.3)};
+    if (dora) inputs.push_back(random({kOut}, 6, 0.2, 2));
+    // The value is that of the effective matrix, decoded.
+    LowRank l{.a = inputs[1], .b = inputs[2], .scale = 0.5f, .transposed = transposed};
+    if (dora) l.magnitude = inputs[3], l.base_squares = output_squares(ctx, weight, transposed);
+    const Tensor adapted = weight.with_low_rank(std::make_shared<LowRank>(l));
+    const Tensor merged = Tensor::from(ctx, weight.shape(), adapted.decoded());
+    const Tensor got = product(ctx, inputs),
+                 expected = transposed ? ops::linear_transposed(ctx, inputs[0], merged, bias)
+                                       : ops::linear(ctx, inputs[0], merged, bias);
+    for (int64_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got.f32()[i], expected.f32()[i], 2e-5) << i;
+    if (!dora) expect_good(inputs, [&](Context& c, const Inputs& in) { return Inputs{product(c, in)}; });
+  }
+};
+
+TEST_F(LowRankOps, AddsToEveryFormatAndLayout) {
+  for (const Format* format : {&formats::f32, &formats::bf16, &formats::q8_0, &formats::q4_0}) {
+    check(false, false, *format, true);
+    check(false, true, *format, true);
+  }
+  check(true, false, formats::f32, true);
+  check(true, true, formats::f32, false);
+}
+
+// DoRA's norm is held constant in backward, so differences are taken with the norm of the unperturbed matrix.
+TEST_F(LowRankOps, DoraGradientsHoldTheNorm) {
+  constexpr int64_t kIn = 7, kOut = 4, kRank = 2;
+  const Tensor weight = random({kOut, kIn}, 2), bias = random({kOut}, 5);
+  Inputs in = {random({5, kIn}, 1), random({kRank, kIn}, 3, 0.3), random({kOut, kRank}, 4, 0.3),
+               random({kOut}, 6, 0.2, 2)};
+  const auto matrix = [&](const Tensor& a, const Tensor& b) {
+    return weight.with_low_rank(std::make_shared<LowRank>(LowRank{.a = a, .b = b, .scale = 0.5f})).decoded();
+  };
+  std::vector<double> norms;
+  const auto w0 = matrix(in[1], in[2]);
+  for (int64_t o = 0; o < kOut; ++o) {
+    double sum = 0;
+    for (int64_t i = 0; i < kIn; ++i) sum += std::pow(w0[static_cast<size_t>(o * kIn + i)], 2);
+    norms.push_back(std::sqrt(sum));
+  }
+  const Tensor seed = random({5, kOut}, 9);
+  const auto loss = [&](const Inputs& at) {
+    const auto w = matrix(at[1], at[2]);
+    double sum = 0;
+    for (int64_t r = 0; r < 5; ++r) {
+      for (int64_t o = 0; o < kOut; ++o) {
+        double y = 0;
+        for (int64_t i = 0; i < kIn; ++i)
+          y += static_cast<double>(at[0].f32()[r * kIn + i] * w[static_cast<size_t>(o * kIn + i)]);
+        sum += static_cast<double>(seed.f32()[r * kOut + o]) * y * static_cast<double>(at[3].f32()[o]) /
+               norms[static_cast<size_t>(o)];
+      }
+    }
+    return sum;
+  };
+  Tape tape;
+  Context c = ctx;
+  c.tape = &tape;
+  c.stream_weights = false;
+  for (Tensor& t : in) t.require_gradient(true);
+  LowRank l{.a = in[1], .b = in[2], .scale = 0.5f};
+  l.magnitude = in[3];
+  l.base_squares = output_squares(ctx, weight, false);
+  const Tensor y = ops::linear(c, in[0], weight.with_low_rank(std::make_shared<LowRank>(l)), bias);
+  Tape::seed(c, y, seed.values());
+  tape.backward(c);
+  for (size_t which = 0; which < in.size(); ++which) {
+    for (int64_t i = 0; i < in[which].size(); ++i) {
+      Inputs moved = in;
+      double side[2];
+      for (const int k : {0, 1}) {
+        moved[which] = Tensor::from(ctx, in[which].shape(), in[which].values());
+        moved[which].f32()[i] += k == 0 ? 1e-2f : -1e-2f;
+        side[k] = loss(moved);
+      }
+      EXPECT_NEAR(in[which].gradient()[i], (side[0] - side[1]) / 2e-2, 3e-3) << which << " " << i;
+    }
+  }
+}
+
+TEST_F(LowRankOps, ExpertsHaveAdaptersToo) {
+  constexpr int64_t kExperts = 3, kWidth = 6, kInner = 5, kRank = 2;
+  const std::vector<int64_t> offsets = {0, 4, 7};
+  const ops::RouterOptions options{.experts = kExperts, .top_k = 2};
+  const Tensor router = random({kExperts, kWidth}, 90);
+  Inputs base, inputs = {random({7, kWidth}, 1)};
+  for (uint64_t e = 0; e < 3 * kExperts; ++e) {
+    const bool down = e >= 2 * kExperts;
+    const int64_t in = down ? kInner : kWidth, out = down ? kWidth : kInner;
+    base.push_back(random({out, in}, 10 + e));
+    inputs.push_back(random({kRank, in}, 30 + e, 0.5));
+    inputs.push_back(random({out, kRank}, 50 + e, 0.5));
+  }
+  const auto run = [&](Context& c, const Inputs& in, bool merged) {
+    Inputs weights;
+    for (size_t e = 0; e < base.size(); ++e) {
+      const LowRank l{.a = in[1 + 2 * e], .b = in[2 + 2 * e], .scale = 0.7f};
+      const Tensor adapted = base[e].with_low_rank(std::make_shared<LowRank>(l));
+      weights.push_back(merged ? Tensor::from(c, adapted.shape(), adapted.decoded()) : adapted);
+    }
+    const std::span<const Tensor> all = weights;
+    return ops::moe_ffn(c, in[0], router, {}, {all.subspan(0, 3), all.subspan(3, 3), all.subspan(6, 3)},
+                        offsets, options);
+  };
+  const Tensor one = run(ctx, inputs, false), two = run(ctx, inputs, true);
+  for (int64_t i = 0; i < one.size(); ++i) EXPECT_NEAR(one.f32()[i], two.f32()[i], 1e-4) << i;
+  expect_good(
+      inputs, [&](Context& c, const Inputs& in) { return Inputs{run(c, in, false)}; }, 2e-3);
+}
+
+TEST_F(LowRankOps, DropoutIsAFunctionOfKeyAndPlace) {
+  const auto dropout = std::make_shared<LowRankDropout>(LowRankDropout{0.25, 0});
+  const Tensor weight = Tensor::zeros(ctx, {3, 64});
+  const Inputs in = {random({40, 64}, 1), random({2, 64}, 3, 0.3), random({3, 2}, 4, 0.3)};
+  const auto product = [&](Context& c, const Inputs& at) {
+    const LowRank l{.a = at[1], .b = at[2], .stream = 5, .dropout = dropout};
+    return Inputs{ops::linear(c, at[0], weight.with_low_rank(std::make_shared<LowRank>(l)))};
+  };
+  const Tensor plain = product(ctx, in)[0];
+  dropout->key = 7;
+  const Tensor one = product(ctx, in)[0], again = product(ctx, in)[0];
+  dropout->key = 8;
+  const Tensor other = product(ctx, in)[0];
+  double difference = 0, apart = 0, mean = 0;
+  for (int64_t i = 0; i < one.size(); ++i) {
+    ASSERT_EQ(one.f32()[i], again.f32()[i]);
+    difference += std::abs(one.f32()[i] - plain.f32()[i]);
+    apart += std::abs(one.f32()[i] - other.f32()[i]);
+    mean += one.f32()[i] - plain.f32()[i];
+  }
+  EXPECT_GT(difference, 1);
+  EXPECT_GT(apart, 1);
+  EXPECT_LT(std::abs(mean), difference / 2);  // unbiased
+  expect_good({random({5, 64}, 1), in[1], in[2]}, product);
 }
 
 TEST_F(Ops, RecomputationGivesTheSameGradientsWithLessMemory) {

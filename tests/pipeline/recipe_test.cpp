@@ -150,15 +150,19 @@ TEST(Recipe, EveryKeyIsInTheHelp) {
   }
 }
 
-// docs/recipes.md lists every key of the struct.
+// docs/recipes.md lists every key of the struct; docs/tuning.md those of [tune], as they stand in recipes of
+// tune.
 TEST(Recipe, EveryKeyIsInTheDocumentation) {
-  const std::string page = read_file(fs::path(FRUGAL_SOURCE_DIR) / "docs" / "recipes.md");
+  const std::string recipes = read_file(fs::path(FRUGAL_SOURCE_DIR) / "docs" / "recipes.md");
+  const std::string tuning = read_file(fs::path(FRUGAL_SOURCE_DIR) / "docs" / "tuning.md");
   std::istringstream lines(recipe_help());
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string key;
     words >> key;
-    EXPECT_NE(page.find("`" + key + "`"), std::string::npos) << key;
+    const bool tune = key.starts_with("tune.");
+    if (tune) key.erase(0, 5);
+    EXPECT_NE((tune ? tuning : recipes).find("`" + key + "`"), std::string::npos) << key;
   }
 }
 
@@ -166,8 +170,56 @@ TEST(Recipe, RecipesOfTheProjectAreSound) {
   for (const auto& entry : fs::directory_iterator(fs::path(FRUGAL_SOURCE_DIR) / "recipes")) {
     std::vector<std::string> set;
     if (entry.path().stem() == "text") set.push_back("data.train=a.txt");
-    EXPECT_NO_THROW(load_recipe(entry.path(), set)) << entry.path();
+    const bool tunes = read_file(entry.path()).find("\nmethod = ") != std::string::npos;
+    EXPECT_NO_THROW(tunes ? load_tune_recipe(entry.path(), set) : load_recipe(entry.path(), set))
+        << entry.path();
   }
+}
+
+constexpr const char* kTune = "init = \"m\"\n[data]\ntrain = [\"a.jsonl\"]\n[budget]\nsteps = 5\n";
+
+TEST(TuneRecipe, StandsAtTheTopOrInATableOfItsOwn) {
+  const Recipe alone = parse_tune_recipe(std::string(kTune) + "[adapter]\nkind = \"dora\"\nrank = 4\n",
+                                         "x/t.toml", {"train.optimizer.lr=1e-3", "data.turns=last"});
+  EXPECT_TRUE(alone.tune_only);
+  EXPECT_EQ(alone.tune.method, "sft");
+  EXPECT_EQ(alone.tune.adapter.kind, "dora");
+  EXPECT_EQ(alone.tune.train.optimizer.lr, 1e-3);
+  EXPECT_EQ(alone.tune.data.turns, "last");
+  EXPECT_EQ(alone.output, "runs/t");
+  const Recipe again = parse_tune_recipe(to_toml(resolved(alone)), "r.toml", {});
+  EXPECT_EQ(resolved(again), resolved(alone));
+  const Recipe whole = parse_recipe(
+      "[budget]\nsteps = 3\n[tune]\nmethod = \"sft\"\ndata.train = [\"a.jsonl\"]\nbudget.steps = 2\n",
+      "r.toml", {});
+  EXPECT_EQ(whole.tune.budget.steps, 2);
+  EXPECT_EQ(whole.tune.adapter.rank, 8);
+  EXPECT_TRUE(parse_recipe("[budget]\nsteps = 3\n", "r.toml", {}).tune.method.empty());
+}
+
+TEST(TuneRecipe, MistakesNameKeyAndPlace) {
+  const std::pair<std::string, const char*> cases[] = {
+      {"method = \"sfd\"\n", "method = 'sfd': expected one of sft"},
+      {"[adapter]\nrank = 0\n", "adapter.rank = 0"},
+      {"[adapter]\nrnk = 3\n", "adapter.rank"},
+      {"[train]\nmtp_lambda = 0.3\n", "train.mtp_lambda"},
+      {"[train]\nbalance_alpha = 0.3\n", "an adapter leaves the model as it is"},
+      {"evaluations = -1\n", "evaluations = -1"},
+      {"seed = []\n", "seed = []"},
+  };
+  for (const auto& [text, expected] : cases) {
+    const bool top = !text.starts_with('[');
+    try {
+      parse_tune_recipe(top ? text + kTune : kTune + text, "t.toml", {});
+      ADD_FAILURE() << text;
+    } catch (const UsageError& error) {
+      EXPECT_NE(std::string(error.what()).find(expected), std::string::npos) << error.what();
+      EXPECT_TRUE(std::string(error.what()).starts_with("t.toml:")) << error.what();
+    }
+  }
+  EXPECT_THROW(parse_tune_recipe("[data]\ntrain = [\"a\"]\n[budget]\nsteps = 1\n", "t.toml", {}), UsageError);
+  EXPECT_THROW(parse_tune_recipe("init = \"m\"\n[budget]\nsteps = 1\n", "t.toml", {}), UsageError);
+  EXPECT_THROW(parse_recipe("[budget]\nsteps = 3\n[tune]\nmethod = \"sft\"\n", "r.toml", {}), UsageError);
 }
 
 TEST(UserPrices, AreReadAndRecipesOverrideThem) {

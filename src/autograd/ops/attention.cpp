@@ -59,9 +59,9 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
     kernels::attention_forward(ctx.pool, ctx.kernels, a, y.f32(), y.cols(), record ? lse.f32() : nullptr);
   }
   if (record) {
-    CHECK(q.needs_gradient() && k.needs_gradient() && v.needs_gradient());
     y.require_gradient(false);
-    ctx.tape->record(y, [q, k, v, sinks, y, lse, bounds, o](const Context& c) {
+    ctx.tape->record(y, [q = with_slot(q), k = with_slot(k), v = with_slot(v), sinks, y, lse, bounds,
+                         o](const Context& c) {
       float *dq = q.gradient_sum(c), *dk = k.gradient_sum(c), *dv = v.gradient_sum(c);
       float* dsinks = sinks && sinks.needs_gradient() ? sinks.gradient_sum(c) : nullptr;
       if (c.dry_run()) return;

@@ -1,28 +1,18 @@
 // Head and softmax cross-entropy in one pass over chunks of rows: the logits of a chunk become its gradient
 // in place and feed dX and dW at once, so logits of the whole batch never exist.
 #include "autograd/ops.h"
-#include "autograd/ops/matmul.h"
+#include "autograd/ops/vocabulary.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
 
-#include <algorithm>
-
 namespace frugal::ops {
-namespace {
 
-constexpr int64_t kChunkValues = int64_t{1} << 21;  // 8 MB of logits
-
-struct Chunk {
-  int64_t begin, rows;
-};
-
-void chunk_gradients(const Context& ctx, const Tensor& hidden, const Tensor& head, const float* dlogits,
-                     Chunk chunk, float* dx, bool first) {
+void chunk_gradients(const Context& ctx, const Tensor& hidden, const Tensor& head, const WeightView& view,
+                     const float* dlogits, RowChunk chunk, Tensor::GradientTarget dx) {
   const int64_t width = hidden.cols();
-  const WeightView view = view_weight(head);
-  if (dx != nullptr) {
-    const auto problem =
-        input_gradient_problem(dlogits, head, view, chunk.rows, {dx + chunk.begin * width, !first});
+  if (dx.data != nullptr) {
+    const auto problem = input_gradient_problem(dlogits, head, view, chunk.rows,
+                                                {dx.data + chunk.begin * width, dx.accumulate});
     kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, precision(ctx));
   }
   if (head.needs_gradient()) {
@@ -31,7 +21,6 @@ void chunk_gradients(const Context& ctx, const Tensor& hidden, const Tensor& hea
   }
 }
 
-// Rows with a target, when they are not all; empty otherwise.
 std::vector<int64_t> rows_with_target(std::span<const int32_t> targets) {
   std::vector<int64_t> rows;
   for (size_t i = 0; i < targets.size(); ++i) {
@@ -39,8 +28,6 @@ std::vector<int64_t> rows_with_target(std::span<const int32_t> targets) {
   }
   return rows;
 }
-
-}  // namespace
 
 CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tensor& head,
                                  std::span<const int32_t> targets, float scale) {
@@ -55,7 +42,7 @@ CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tenso
     return cross_entropy(ctx, gather_rows(ctx, hidden, wanted), head, dense, scale);
   }
   const int64_t rows = hidden.rows(), vocab = head.dim(0);
-  const int64_t step = std::clamp<int64_t>(kChunkValues / vocab, 1, rows);
+  const int64_t step = rows_at_once(rows, vocab);
   Tensor logits = Tensor::empty(ctx, {step, vocab});
   std::vector<float> losses(static_cast<size_t>(rows));
   const bool gradients = recording(ctx, hidden, head);
@@ -65,9 +52,11 @@ CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tenso
     if (gradients && head.needs_gradient()) head.gradient_target(ctx);
     return result;
   }
+  const WeightView view = view_weight(head);
   for (int64_t begin = 0; begin < rows; begin += step) {
-    const Chunk chunk{begin, std::min(step, rows - begin)};
-    multiply(ctx, hidden.f32() + begin * hidden.cols(), chunk.rows, head, logits.f32());
+    const RowChunk chunk{begin, std::min(step, rows - begin)};
+    const Product product{hidden.f32() + begin * hidden.cols(), chunk.rows, head, view, logits.f32()};
+    multiply(ctx, {&product, 1});
     kernels::cross_entropy_rows(ctx.pool, ctx.kernels,
                                 {.rows = chunk.rows,
                                  .vocab = vocab,
@@ -76,7 +65,7 @@ CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tenso
                                  .gradient = gradients,
                                  .scale = scale,
                                  .losses = losses.data() + begin});
-    if (gradients) chunk_gradients(ctx, hidden, head, logits.f32(), chunk, dx.data, !dx.accumulate);
+    if (gradients) chunk_gradients(ctx, hidden, head, view, logits.f32(), chunk, dx);
   }
   for (const float loss : losses) result.loss_sum += loss;
   return result;

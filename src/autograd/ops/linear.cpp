@@ -2,6 +2,7 @@
 // weight as it is stored, whatever the number of rows, so that decoding one token or verifying eight gives
 // the same bits.
 #include "autograd/ops.h"
+#include "autograd/ops/low_rank.h"
 #include "autograd/ops/matmul.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -30,6 +31,7 @@ void linear_backward(const Context& ctx, const Tensor& x, const Tensor& weight, 
 Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   CHECK(x.cols() == weight.cols(), "x {} with weight {}", to_string(x.shape()), to_string(weight.shape()));
   CHECK(!bias || bias.size() == weight.dim(0));
+  if (weight.low_rank() != nullptr) return adapted_product(ctx, x, weight, bias, linear);
   Tensor y = Tensor::empty(ctx, {x.rows(), weight.dim(0)});
   if (!ctx.dry_run()) {
     multiply(ctx, x.f32(), x.rows(), weight, y.f32());
@@ -37,9 +39,10 @@ Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor&
   }
   if (recording(ctx, x, weight, bias)) {
     y.require_gradient(false);
-    ctx.tape->record(y, [x, weight, bias, y = y.gradient_handle()](const Context& c) {
-      linear_backward(c, x, weight, bias, y);
-    });
+    // A frozen weight's product needs no input to go backward: its memory is free for others.
+    ctx.tape->record(y,
+                     [x = weight.needs_gradient() ? x : x.gradient_handle(), weight, bias,
+                      y = y.gradient_handle()](const Context& c) { linear_backward(c, x, weight, bias, y); });
   }
   return y;
 }

@@ -1,5 +1,6 @@
 // y = x W + b with W (in, out): GPT-2's Conv1D. Always through the packed GEMM, which takes any strides.
 #include "autograd/ops.h"
+#include "autograd/ops/low_rank.h"
 #include "autograd/ops/matmul.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -74,6 +75,7 @@ void backward(const Context& ctx, const Tensor& x, const Tensor& weight, const T
 
 Tensor linear_transposed(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   CHECK(x.cols() == weight.dim(0), "x {} with weight {}", to_string(x.shape()), to_string(weight.shape()));
+  if (weight.low_rank() != nullptr) return adapted_product(ctx, x, weight, bias, linear_transposed);
   Tensor y = Tensor::empty(ctx, {x.rows(), weight.cols()});
   if (!ctx.dry_run()) {
     observe_input(ctx, weight, x.f32(), x.rows(), x.cols());
@@ -82,8 +84,8 @@ Tensor linear_transposed(Context& ctx, const Tensor& x, const Tensor& weight, co
   }
   if (recording(ctx, x, weight, bias)) {
     y.require_gradient(false);
-    ctx.tape->record(
-        y, [x, weight, bias, y = y.gradient_handle()](const Context& c) { backward(c, x, weight, bias, y); });
+    ctx.tape->record(y, [x = weight.needs_gradient() ? x : x.gradient_handle(), weight, bias,
+                         y = y.gradient_handle()](const Context& c) { backward(c, x, weight, bias, y); });
   }
   return y;
 }

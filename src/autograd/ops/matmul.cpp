@@ -11,8 +11,9 @@ kernels::Precision precision(const Context& ctx) {
 }
 
 WeightView view_weight(const Tensor& weight) {
-  if (weight.is_f32()) return {weight.data(), kernels::Element::f32, {}};
-  if (&weight.format() == &formats::bf16) return {weight.data(), kernels::Element::bf16, {}};
+  if (weight.as_stored() && weight.is_f32()) return {weight.data(), kernels::Element::f32, {}};
+  if (weight.as_stored() && &weight.format() == &formats::bf16)
+    return {weight.data(), kernels::Element::bf16, {}};
   WeightView view{nullptr, kernels::Element::f32, weight.decoded()};
   view.data = view.decoded.data();
   return view;

@@ -12,7 +12,8 @@ namespace frugal::ops {
 
 kernels::Precision precision(const Context& ctx);
 
-// A weight as the kernels take it: f32 and bf16 as stored; any other format decoded into `decoded` first.
+// A weight as the kernels take it: f32 and bf16 as stored; any other format, and a matrix with an adapter
+// beside it, decoded into `decoded` first.
 struct WeightView {
   const void* data;
   kernels::Element type;

@@ -114,16 +114,17 @@ KeysValues mla_keys_values(Context& ctx, const Tensor& kv, const Tensor& k_pe, c
   if (recording(ctx, kv, k_pe)) {
     out.keys.require_gradient(false);
     out.values.require_gradient(false);
-    ctx.tape->record(out.keys, [kv = kv.gradient_handle(), k_pe = k_pe.gradient_handle(), d,
-                                keys = out.keys.gradient_handle(),
-                                values = out.values.gradient_handle()](const Context& c) {
-      const auto dkv = kv.gradient_target(c), dk_pe = k_pe.gradient_target(c);
-      CHECK(!dkv.accumulate && !dk_pe.accumulate, "inputs of mla_keys_values are used twice");
-      if (!c.dry_run()) {
-        expand_backward(c, d, kv.rows(), keys.gradient(), values.gradient(), dkv.data, dk_pe.data);
-      }
-      values.drop_gradient();
-    });
+    ctx.tape->record(
+        out.keys,
+        [kv = with_slot(kv.gradient_handle()), k_pe = with_slot(k_pe.gradient_handle()), d,
+         keys = out.keys.gradient_handle(), values = out.values.gradient_handle()](const Context& c) {
+          const auto dkv = kv.gradient_target(c), dk_pe = k_pe.gradient_target(c);
+          CHECK(!dkv.accumulate && !dk_pe.accumulate, "inputs of mla_keys_values are used twice");
+          if (!c.dry_run()) {
+            expand_backward(c, d, kv.rows(), keys.gradient(), values.gradient(), dkv.data, dk_pe.data);
+          }
+          values.drop_gradient();
+        });
   }
   return out;
 }

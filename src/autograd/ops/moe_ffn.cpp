@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "autograd/ops.h"
+#include "autograd/ops/low_rank.h"
 #include "autograd/ops/matmul.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -30,9 +31,23 @@ struct Moe {
 std::vector<WeightView> view_used(const Moe& moe, const std::vector<Tensor>& weights) {
   std::vector<WeightView> views(weights.size());
   for (size_t e = 0; e < weights.size(); ++e) {
-    if (moe.routing.counts[e] > 0) views[e] = view_weight(weights[e]);
+    if (moe.routing.counts[e] > 0) views[e] = view_weight(weights[e].without_low_rank());
   }
   return views;
+}
+
+// Adapters of the experts that got tokens: body(adapter, first row, rows). One after the other: each uses all
+// threads.
+template <class F>
+void for_adapters(const Moe& moe, const std::vector<Tensor>& weights, F body) {
+  for (size_t e = 0; e < weights.size(); ++e) {
+    const LowRank* l = weights[e].low_rank();
+    if (l != nullptr && moe.routing.counts[e] > 0) body(*l, moe.routing.first[e], moe.routing.counts[e]);
+  }
+}
+
+bool trains_adapters(const std::vector<Tensor>& weights) {
+  return weights.front().low_rank() != nullptr && weights.front().low_rank()->trains();
 }
 
 void grouped_forward(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights, const float* x,
@@ -45,6 +60,10 @@ void grouped_forward(const Context& ctx, const Moe& moe, const std::vector<Tenso
     if (rows > 0) products.push_back({x + begin * in, rows, weights[e], views[e], y + begin * out});
   }
   multiply(ctx, products);
+  for_adapters(moe, weights, [&](const LowRank& l, int64_t begin, int64_t rows) {
+    Tensor h = Tensor::empty(ctx, {rows, l.rank()});
+    low_rank_forward(ctx, l, x + begin * in, rows, h.f32(), y + begin * out);
+  });
 }
 
 void grouped_input_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
@@ -59,12 +78,34 @@ void grouped_input_gradient(const Context& ctx, const Moe& moe, const std::vecto
         input_gradient_problem(dy + begin * out, weights[e], views[e], rows, {dx + begin * in, accumulate}));
   }
   kernels::gemm(ctx.pool, ctx.kernels, problems, precision(ctx));
+  for_adapters(moe, weights, [&](const LowRank& l, int64_t begin, int64_t rows) {
+    Tensor dh = Tensor::empty(ctx, {rows, l.rank()});
+    low_rank_input_gradient(ctx, l, dy + begin * out, rows, dh.f32(), {dx + begin * in, true});
+  });
+}
+
+// The products x A^T and dy B are made again: they are small, and a rank wide.
+void grouped_adapter_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
+                              const float* dy, const float* x) {
+  const int64_t in = weights.front().cols(), out = weights.front().dim(0);
+  for (const Tensor& weight : weights) {  // with or without tokens
+    weight.low_rank()->a.gradient_sum(ctx);
+    weight.low_rank()->b.gradient_sum(ctx);
+  }
+  if (ctx.dry_run()) return;
+  for_adapters(moe, weights, [&](const LowRank& l, int64_t begin, int64_t rows) {
+    Tensor h = Tensor::empty(ctx, {rows, l.rank()}), dh = Tensor::empty(ctx, {rows, l.rank()});
+    low_rank_input(ctx, l, x + begin * in, rows, h.f32());
+    low_rank_input_gradient(ctx, l, dy + begin * out, rows, dh.f32(), {nullptr, false});
+    low_rank_weight_gradient(ctx, l, x + begin * in, h.f32(), dy + begin * out, dh.f32(), rows);
+  });
 }
 
 // Experts that saw no token still get a gradient (zero): whether a weight has one must not depend on the
 // data.
 void grouped_weight_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
                              const float* dy, const float* x) {
+  if (trains_adapters(weights)) grouped_adapter_gradient(ctx, moe, weights, dy, x);
   if (!weights.front().needs_gradient()) return;
   const int64_t in = weights.front().cols(), out = weights.front().dim(0);
   std::vector<kernels::Gemm> problems;
@@ -239,6 +280,12 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
   for (const std::span<const Tensor> biases : {experts.gate_bias, experts.up_bias, experts.down_bias}) {
     CHECK(biases.empty() || biases.size() == experts.gate.size());
   }
+  for (const auto& list : {experts.gate, experts.up, experts.down}) {
+    for (const Tensor& weight : list) {  // an adapter of one projection is there for all of its experts
+      CHECK((weight.low_rank() == nullptr) == (list.front().low_rank() == nullptr));
+      CHECK(weight.low_rank() == nullptr || (!weight.low_rank()->magnitude && !weight.low_rank()->dropout));
+    }
+  }
   const auto list = [](std::span<const Tensor> s) { return std::vector<Tensor>(s.begin(), s.end()); };
   Moe moe{.gate = list(experts.gate),
           .up = list(experts.up),
@@ -280,7 +327,10 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
     }
   }
   const auto first = [](std::span<const Tensor> s) { return s.empty() ? Tensor{} : s.front(); };
-  if (recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front(), experts.scale,
+  const bool adapters = ctx.tape != nullptr &&
+                        (trains_adapters(moe.gate) || trains_adapters(moe.up) || trains_adapters(moe.down));
+  if (adapters ||
+      recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front(), experts.scale,
                 router_bias, first(experts.gate_bias), first(experts.up_bias), first(experts.down_bias))) {
     y.require_gradient(false);
     ctx.tape->record(y, [moe = std::move(moe), x, router, g, u, y = y.gradient_handle()](const Context& c) {

@@ -44,12 +44,12 @@ Tensor sigmoid_gate(Context& ctx, const Tensor& x, const Tensor& gate) {
     });
   }
   if (recording(ctx, x, gate)) {
-    CHECK(x.needs_gradient() && gate.needs_gradient());
     y.require_gradient(false);
-    ctx.tape->record(y, [x, gate, y = y.gradient_handle()](const Context& c) {
-      float *dx = x.gradient_sum(c), *dgate = gate.gradient_sum(c);
-      if (!c.dry_run()) backward(c, x, gate, y.gradient(), dx, dgate);
-    });
+    ctx.tape->record(y,
+                     [x = with_slot(x), gate = with_slot(gate), y = y.gradient_handle()](const Context& c) {
+                       float *dx = x.gradient_sum(c), *dgate = gate.gradient_sum(c);
+                       if (!c.dry_run()) backward(c, x, gate, y.gradient(), dx, dgate);
+                     });
   }
   return y;
 }

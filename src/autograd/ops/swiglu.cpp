@@ -29,10 +29,9 @@ Tensor swiglu(Context& ctx, const Tensor& gate, const Tensor& up) {
         {.rows = gate.rows(), .cols = gate.cols(), .gate = gate.f32(), .up = up.f32(), .out = y.f32()});
   }
   if (recording(ctx, gate, up)) {
-    CHECK(gate.needs_gradient() && up.needs_gradient(), "swiglu wants gradients for both inputs or none");
     y.require_gradient(false);
-    ctx.tape->record(
-        y, [gate, up, y = y.gradient_handle()](const Context& c) { swiglu_backward(c, gate, up, y); });
+    ctx.tape->record(y, [gate = with_slot(gate), up = with_slot(up),
+                         y = y.gradient_handle()](const Context& c) { swiglu_backward(c, gate, up, y); });
   }
   return y;
 }

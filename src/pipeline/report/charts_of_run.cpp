@@ -113,6 +113,43 @@ std::string learning(const History& history) {
   return "<h2>Learning</h2><div class=\"charts\">" + line_chart(train) + line_chart(valid) + "</div>\n";
 }
 
+std::string tuning(const ReportRun& run) {
+  const History& history = run.history;
+  const Json& result = run.result("tune");
+  if (history.tune_steps.empty()) return "";
+  LineChart loss{.title = "Loss, nats per target"};
+  loss.series.push_back({.name = "every step",
+                         .x = column(history.tune_steps, [](const auto& s) { return s.tokens; }),
+                         .y = column(history.tune_steps, [](const auto& s) { return s.loss; }),
+                         .colour = 0,
+                         .band = true});
+  const auto validation = result.find("validation");
+  LineChart valid{.title = "Validation, " +
+                           (validation == result.end() ? "nats per target" : text(*validation, "measured"))};
+  valid.series.push_back(
+      {.name = "validation",
+       .x = column(history.tune_evaluations, [](const auto& e) { return e.tokens; }),
+       .y = column(history.tune_evaluations, [](const auto& e) { return e.bits_per_byte; }),
+       .colour = 2,
+       .marks = true});
+  HtmlTable table;
+  const auto row = [&](const char* name, const char* key) {
+    if (number(result, key) > 0) table.rows.push_back({name, count_text(number(result, key))});
+  };
+  for (const auto& [name, key] : {std::pair{"method", "method"}, {"model", "base"}, {"adapter", "adapter"}}) {
+    if (!text(result, key).empty()) table.rows.push_back({name, text(result, key)});
+  }
+  row("parameters", "parameters");
+  row("trained parameters", "trained_parameters");
+  row("examples", "examples");
+  row("optimizer steps", "steps");
+  row("tokens learnt from", "tokens_without_padding");
+  row("targets", "targets");
+  return "<h2>Tuning</h2><div class=\"charts\">" + line_chart(loss) +
+         (history.tune_evaluations.empty() ? "" : line_chart(valid)) + "</div><div class=\"columns\"><div>" +
+         to_html(table) + "</div></div>\n";
+}
+
 std::string expert_load(const History& history) {
   if (history.loads.empty()) return "";
   const std::vector<int>& layers = history.loads.back().layers;

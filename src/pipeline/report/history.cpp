@@ -24,7 +24,7 @@ std::vector<double> numbers(const Json& list) {
   return out;
 }
 
-void add_step(const Json& line, History& history) {
+void add_step(const Json& line, std::vector<History::Step>& steps) {
   History::Step step;
   step.step = static_cast<int64_t>(number(line, "step"));
   step.tokens = number(line, "tokens");
@@ -35,7 +35,7 @@ void add_step(const Json& line, History& history) {
   step.tokens_per_second = number(line, "tokens_per_second");
   if (const auto load = line.find("load"); load != line.end() && load->is_array())
     step.imbalance = numbers(*load);
-  history.steps.push_back(std::move(step));
+  steps.push_back(std::move(step));
 }
 
 void add_load(const Json& line, History& history) {
@@ -57,12 +57,21 @@ void add_line(const Json& line, History& history) {
   if (event == line.end() || !event->is_string()) return;
   const auto name = event->get<std::string>();
   if (name == "step") {
-    add_step(line, history);
+    add_step(line, history.steps);
   } else if (name == "load") {
     add_load(line, history);
   } else if (name == "evaluation") {
     history.evaluations.push_back(
         {static_cast<int64_t>(number(line, "step")), number(line, "tokens"), number(line, "bits_per_byte")});
+  } else if (name == "tune_step") {
+    add_step(line, history.tune_steps);
+  } else if (name == "tune_evaluation") {
+    history.tune_evaluations.push_back(
+        {static_cast<int64_t>(number(line, "step")), number(line, "tokens"), number(line, "validation")});
+  } else if (name == "tune_resumed" || name == "tune_rollback") {
+    const auto step = static_cast<int64_t>(number(line, "back_to"));
+    drop_after(history.tune_steps, step);
+    drop_after(history.tune_evaluations, step);
   } else if (name == "resumed" || name == "rollback") {
     const auto step = static_cast<int64_t>(number(line, "back_to"));
     drop_after(history.steps, step);

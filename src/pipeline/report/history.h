@@ -29,6 +29,9 @@ struct History {
   std::vector<Step> steps;
   std::vector<Evaluation> evaluations;
   std::vector<Load> loads;
+  // Of tuning; evaluations hold what its method measures.
+  std::vector<Step> tune_steps;
+  std::vector<Evaluation> tune_evaluations;
 };
 
 // Empty when there is no log.

@@ -73,7 +73,7 @@ std::string text(const Json& object, const char* key) {
 namespace {
 
 std::string lead(const ReportRun& run) {
-  const Json& model = run.result("pretrain");
+  const Json& model = run.result(run.result("pretrain").empty() ? "tune" : "pretrain");
   const Json& machine = model.contains("machine") ? model["machine"] : run.result("data");
   std::string out;
   if (number(model, "parameters") > 0) {
@@ -109,6 +109,14 @@ std::string cards(const ReportRun& run) {
   }
   if (const double tokens = number(run.result("pretrain"), "tokens"); tokens > 0) {
     out += card(short_count(tokens), "tokens trained on");
+  }
+  const Json& tune = run.result("tune");
+  if (const auto valid = tune.find("validation"); valid != tune.end()) {
+    out += card(fmt::format("{:.3f}", number(*valid, "value")),
+                text(*valid, "measured") + " on validation examples, tuned");
+  }
+  if (number(tune, "tokens_without_padding") > 0) {
+    out += card(short_count(number(tune, "tokens_without_padding")), "tokens tuned on");
   }
   out += card(format_duration(total.seconds), "from start to end");
   out += card(energy_text(total.joules), total.joules.measured ? "energy, measured" : "energy, modelled");
@@ -147,9 +155,10 @@ std::string render_report(const ReportRun& run) {
   std::string body = "<header><p class=\"mark\">frugal</p><h1>" + escape(run.name) +
                      "</h1><p class=\"lead\">" + escape(lead(run)) + "</p></header>\n" + cards(run);
   if (!run.history.steps.empty()) body += learning(run.history);
-  body += evaluation(run) + samples(run);
+  body += tuning(run) + evaluation(run) + samples(run);
   if (!run.history.steps.empty()) body += optimisation(run.history) + expert_load(run.history);
-  body += model_and_data(run) + bill(run.stages) + recipe(run.recipe);
+  if (run.result("tune").empty() || !run.result("pretrain").empty()) body += model_and_data(run);
+  body += bill(run.stages) + recipe(run.recipe);
   body +=
       "<footer>Made by frugal from log.jsonl and state/ of this run. The page loads nothing from "
       "anywhere.</footer>\n";

@@ -34,6 +34,7 @@ std::vector<double> column(const std::vector<T>& rows, F value) {
 std::string learning(const History& history);
 std::string expert_load(const History& history);
 std::string optimisation(const History& history);
+std::string tuning(const ReportRun& run);
 std::string model_and_data(const ReportRun& run);
 std::string evaluation(const ReportRun& run);
 std::string samples(const ReportRun& run);

@@ -66,6 +66,7 @@ enum class StmtKind {
   filter_block,  // exprs[0] (a chain of filters) over body
   with,          // targets names[i] = exprs[i], body
   block,         // body
+  generation,    // body, its output marked as what the assistant says
   break_loop,
   continue_loop
 };

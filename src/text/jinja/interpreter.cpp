@@ -60,7 +60,19 @@ Value Interpreter::make_list(std::vector<Value> items, bool tuple) {
 }
 
 Text Interpreter::run(const Body& body) {
-  return capture(body);
+  Text text;
+  out_ = main_ = &text;
+  generated_.clear();
+  execute(body);
+  out_ = main_ = nullptr;
+  return text;
+}
+
+Interpreter::Flow Interpreter::generation(const Stmt& s) {
+  const size_t begin = out_->bytes.size();
+  const Flow flow = execute(s.body);
+  if (out_ == main_ && out_->bytes.size() > begin) generated_.push_back({begin, out_->bytes.size()});
+  return flow;
 }
 
 Text Interpreter::capture(const Body& body) {
@@ -155,6 +167,8 @@ Interpreter::Flow Interpreter::execute_here(const Stmt& s) {
     }
     case StmtKind::block:
       return execute(s.body);
+    case StmtKind::generation:
+      return generation(s);
     case StmtKind::break_loop:
       return Flow::break_loop;
     case StmtKind::continue_loop:

@@ -39,6 +39,9 @@ class Interpreter {
 
   void set_global(const std::string& name, Value value);
   Text run(const Body& body);
+  // Spans of what run() gave that {% generation %} blocks wrote; those inside macros and captured text are
+  // not known.
+  const std::vector<TextSpan>& generated() const { return generated_; }
 
   // For filters, tests and methods.
   void spend(int64_t steps);
@@ -64,6 +67,7 @@ class Interpreter {
     Interpreter& run_;
   };
   enum class Flow { normal, break_loop, continue_loop };
+  Flow generation(const Stmt& s);
   using Frame = std::unordered_map<std::string, Value>;
 
   Flow execute(const Body& body);
@@ -94,6 +98,8 @@ class Interpreter {
   std::vector<Frame> frames_{1};  // [0]: globals and what the template sets at its top
   size_t visible_from_ = 0;       // frames below this (but the first) belong to callers of the running macro
   Text* out_ = nullptr;
+  Text* main_ = nullptr;  // what run() gives
+  std::vector<TextSpan> generated_;
   int64_t steps_ = 0, bytes_ = 0;
   int calls_ = 0, depth_ = 0;
   struct Recursion {

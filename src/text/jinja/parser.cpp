@@ -80,7 +80,7 @@ class Parser : public ExprParser {
     if (name == "filter") return filter_block();
     if (name == "with") return with_block();
     if (name == "generation") {
-      auto s = statement(StmtKind::block);
+      auto s = statement(StmtKind::generation);
       s->body = body_until("endgeneration");
       return s;
     }

@@ -1,0 +1,98 @@
+// Log-probabilities of given tokens as a tensor, so that any loss of them can go backward. Forward keeps one
+// number a row; backward computes the logits again: with g the gradient of a row's log-probability, d(logits)
+// = g (onehot - softmax).
+#include "autograd/ops.h"
+#include "autograd/ops/vocabulary.h"
+#include "core/error.h"
+#include "kernels/rowwise.h"
+
+namespace frugal::ops {
+namespace {
+
+struct Problem {
+  Tensor hidden, head;           // rows that have a target
+  std::vector<int32_t> targets;  // of those rows
+  std::vector<int64_t> places;   // where they stand in the result
+  float temperature;
+};
+
+// Logits of a chunk become losses (-log p) and, on request, softmax - onehot in place.
+void chunk_losses(const Context& ctx, const Problem& p, const WeightView& view, RowChunk chunk, float* logits,
+                  bool gradient, float* losses) {
+  const int64_t vocab = p.head.dim(0);
+  const Product product{p.hidden.f32() + chunk.begin * p.hidden.cols(), chunk.rows, p.head, view, logits};
+  multiply(ctx, {&product, 1});
+  if (p.temperature != 1) {
+    kernels::scale(ctx.pool, ctx.kernels, chunk.rows * vocab, 1 / p.temperature, logits, logits);
+  }
+  kernels::cross_entropy_rows(ctx.pool, ctx.kernels,
+                              {.rows = chunk.rows,
+                               .vocab = vocab,
+                               .logits = logits,
+                               .targets = p.targets.data() + chunk.begin,
+                               .gradient = gradient,
+                               .losses = losses});
+}
+
+void backward(const Context& ctx, const Problem& p, const Tensor& y) {
+  const int64_t rows = p.hidden.rows(), vocab = p.head.dim(0), step = rows_at_once(rows, vocab);
+  Tensor logits = Tensor::empty(ctx, {step, vocab});
+  Tensor::GradientTarget dx{nullptr, false};
+  if (p.hidden.needs_gradient()) dx = p.hidden.gradient_target(ctx);
+  if (ctx.dry_run()) {
+    if (p.head.needs_gradient()) p.head.gradient_target(ctx);
+    return;
+  }
+  const WeightView view = view_weight(p.head);
+  std::vector<float> losses(static_cast<size_t>(step));
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const RowChunk chunk{begin, std::min(step, rows - begin)};
+    chunk_losses(ctx, p, view, chunk, logits.f32(), true, losses.data());
+    ctx.pool.parallel_for(chunk.rows, 1, [&](int64_t first, int64_t last, int) {
+      for (int64_t r = first; r < last; ++r) {
+        const int64_t place = p.places[static_cast<size_t>(begin + r)];
+        const float factor = -y.gradient()[place] / p.temperature;
+        float* row = logits.f32() + r * vocab;
+        for (int64_t v = 0; v < vocab; ++v) row[v] *= factor;
+      }
+    });
+    chunk_gradients(ctx, p.hidden, p.head, view, logits.f32(), chunk, dx);
+  }
+}
+
+}  // namespace
+
+Tensor token_log_probs(Context& ctx, const Tensor& hidden, const Tensor& head,
+                       std::span<const int32_t> targets, float temperature) {
+  CHECK(hidden.cols() == head.cols() && static_cast<int64_t>(targets.size()) == hidden.rows() &&
+        temperature > 0);
+  Tensor y = Tensor::zeros(ctx, {hidden.rows()});
+  Problem p{hidden, head, {}, rows_with_target(targets), temperature};
+  for (const int64_t place : p.places) {
+    const int32_t target = targets[static_cast<size_t>(place)];
+    CHECK(target < head.dim(0), "target {} of {}", target, head.dim(0));
+    p.targets.push_back(target);
+  }
+  if (p.places.empty()) return y;
+  if (p.places.size() < targets.size()) p.hidden = gather_rows(ctx, hidden, p.places);
+  const int64_t rows = p.hidden.rows(), step = rows_at_once(rows, head.dim(0));
+  {
+    Tensor logits = Tensor::empty(ctx, {step, head.dim(0)});
+    std::vector<float> losses(static_cast<size_t>(step));
+    const WeightView view = ctx.dry_run() ? WeightView{} : view_weight(head);
+    for (int64_t begin = 0; begin < rows && !ctx.dry_run(); begin += step) {
+      const RowChunk chunk{begin, std::min(step, rows - begin)};
+      chunk_losses(ctx, p, view, chunk, logits.f32(), false, losses.data());
+      for (int64_t r = 0; r < chunk.rows; ++r) {
+        y.f32()[p.places[static_cast<size_t>(begin + r)]] = -losses[static_cast<size_t>(r)];
+      }
+    }
+  }
+  if (recording(ctx, p.hidden, head)) {
+    y.require_gradient(false);
+    ctx.tape->record(y, [p = std::move(p), y = y.gradient_handle()](const Context& c) { backward(c, p, y); });
+  }
+  return y;
+}
+
+}  // namespace frugal::ops

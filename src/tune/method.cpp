@@ -1,0 +1,83 @@
+#include "tune/method.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace frugal {
+namespace {
+
+constexpr TuneMethod kMethods[] = {
+    {"sft", "learn what the assistant says in examples", make_sft},
+};
+
+}  // namespace
+
+std::span<const TuneMethod> all_tune_methods() {
+  return kMethods;
+}
+
+const TuneMethod& find_tune_method(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const TuneMethod& method : kMethods) {
+    if (method.name == name) return method;
+    names.push_back(method.name);
+  }
+  fail_usage("method = '{}': expected one of {}", name, fmt::join(names, ", "));
+}
+
+std::string_view tune_methods_help() {
+  static const std::string help = [] {
+    std::vector<std::string> parts;
+    for (const TuneMethod& method : kMethods)
+      parts.push_back(fmt::format("{}: {}", method.name, method.help));
+    return fmt::format("{}", fmt::join(parts, "; "));
+  }();
+  return help;
+}
+
+std::vector<TokenSequence> example_sequences(const TuneSetup& setup, const std::vector<std::string>& patterns,
+                                             std::string_view key) {
+  const std::vector<Example> examples = read_examples(patterns, key);
+  const SequenceBuilder builder(setup.tokenizer, setup.options.data.parsed_turns());
+  std::vector<TokenSequence> all(examples.size());
+  setup.ctx.pool.parallel_for(std::ssize(examples), 8, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i)
+      all[static_cast<size_t>(i)] = builder.build(examples[static_cast<size_t>(i)]);
+  });
+  const auto most = static_cast<size_t>(setup.options.train.context);
+  const std::string& too_long = setup.options.data.too_long;
+  std::vector<TokenSequence> kept;
+  int64_t cut = 0, dropped = 0;
+  for (size_t i = 0; i < all.size(); ++i) {
+    TokenSequence& sequence = all[i];
+    if (sequence.tokens.size() > most) {
+      if (too_long == "error") {
+        fail("{}: {} tokens, train.context is {}: raise it, or set data.too_long to cut or drop",
+             examples[i].where, sequence.tokens.size(), most);
+      }
+      sequence.tokens.resize(most);
+      sequence.learnt.resize(most);
+      if (too_long == "drop" || sequence.targets() == 0) {
+        ++dropped;
+        continue;
+      }
+      ++cut;
+    }
+    kept.push_back(std::move(sequence));
+  }
+  if (kept.empty()) {
+    fail("{}: none of the {} examples has something to learn within train.context = {} tokens", key,
+         all.size(), most);
+  }
+  if (setup.note && cut + dropped > 0) {
+    setup.note(
+        fmt::format("{}: {} of {} examples are longer than train.context = {} tokens: {} cut, {} left out",
+                    key, cut + dropped, all.size(), most, cut, dropped));
+  }
+  return kept;
+}
+
+}  // namespace frugal

@@ -1,0 +1,63 @@
+// The ways of tuning. A method makes batches of its examples and says what their loss is; loading the model,
+// adapters, budget, checkpoints and the bill are the same for all. Adding one: a file in methods/ and a line
+// in the list of method.cpp.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "core/json.h"
+#include "models/model.h"
+#include "text/tokenizer.h"
+#include "train/batch_source.h"
+#include "train/loss.h"
+#include "tune/options.h"
+
+namespace frugal {
+
+// What a method works with; all of it outlives the task.
+struct TuneSetup {
+  Context& ctx;
+  const Tokenizer& tokenizer;
+  const TuneOptions& options;
+  uint64_t seed = 0;
+  std::function<void(const std::string&)> note;  // for people: examples that were cut, ...
+};
+
+class TuneTask {
+ public:
+  virtual ~TuneTask() = default;
+  virtual BatchSource& batches() = 0;
+  virtual Objective objective() = 0;
+  // What validate() measures ("nats per target"), and how many tokens it reads; 0: there is nothing to
+  // validate on.
+  virtual std::string_view measured() const = 0;
+  virtual int64_t validation_tokens() const = 0;
+  virtual double validate(Context& ctx, Model& model) = 0;
+  // Ids that end a reply in the examples, beside those the model knows.
+  virtual std::vector<int32_t> end_ids() const { return {}; }
+  // For the stage's result: examples, tokens, ...
+  virtual Json summary() const = 0;
+};
+
+struct TuneMethod {
+  std::string_view name, help;
+  std::unique_ptr<TuneTask> (*create)(const TuneSetup& setup);
+};
+std::span<const TuneMethod> all_tune_methods();
+// UsageError that lists the known names.
+const TuneMethod& find_tune_method(std::string_view name);
+// "sft (learn from examples), ...", for the recipe's help.
+std::string_view tune_methods_help();
+
+// The examples of data.train or data.valid as sequences of at most train.context tokens, what is longer
+// treated as data.too_long says.
+std::vector<TokenSequence> example_sequences(const TuneSetup& setup, const std::vector<std::string>& patterns,
+                                             std::string_view key);
+
+// The entries of the list.
+std::unique_ptr<TuneTask> make_sft(const TuneSetup& setup);
+
+}  // namespace frugal
