@@ -29,6 +29,9 @@ struct CombineRows;
 struct CombineRowsGrad;
 struct AdamW;
 enum class Gelu : uint8_t;
+// Arguments of the products with block-quantised weights: quant_args.h.
+struct QuantPanel;
+struct QuantDot;
 // Arguments of the attention kernels: attention_args.h.
 struct AttentionHead;
 struct AttentionTask;
@@ -148,6 +151,12 @@ struct Table {
   // [row_begin, row_end) x [out_begin, out_end) of the problem; scratch holds kLinearScratch floats
   void (*linear_dot)(const LinearProblem& problem, int64_t row_begin, int64_t row_end, int64_t out_begin,
                      int64_t out_end, float* scratch);
+
+  // --- products of block-quantised weights with int8 activations (impl/quantize_rows.cpp,
+  // impl/quant_dot.cpp; quant_linear.h is the way to call them)
+  int quant_columns;  // rows of activations in a panel
+  void (*quantize_rows)(const QuantPanel& panel);
+  void (*quant_dot)(const QuantDot& problem, void* scratch);  // kQuantScratch bytes, 64-byte aligned
 };
 
 }  // namespace frugal::kernels

@@ -1,6 +1,7 @@
 // Fills this instruction set's Table. Each kernel has a declaration and an initialiser here; leaving one out
 // is a compile error (missing-field-initializers), a signature that differs from the field's is a link error.
 #include "kernels/impl/gemm_tile.h"
+#include "kernels/impl/quant_tile.h"
 #include "kernels/kernels.h"
 #include "kernels/vec.h"
 
@@ -54,6 +55,8 @@ Kernel<decltype(Table::gemm_pack_a)> gemm_pack_a;
 Kernel<decltype(Table::gemm_pack_b)> gemm_pack_b;
 Kernel<decltype(Table::gemm_block)> gemm_block;
 Kernel<decltype(Table::linear_dot)> linear_dot;
+Kernel<decltype(Table::quantize_rows)> quantize_rows;
+Kernel<decltype(Table::quant_dot)> quant_dot;
 
 #define FRUGAL_NAME_OF(target) #target
 #define FRUGAL_NAME(target) FRUGAL_NAME_OF(target)
@@ -97,6 +100,9 @@ extern const Table table = {
     .gemm_pack_b = gemm_pack_b,
     .gemm_block = gemm_block,
     .linear_dot = linear_dot,
+    .quant_columns = kQuantColumns,
+    .quantize_rows = quantize_rows,
+    .quant_dot = quant_dot,
 };
 
 }  // namespace frugal::kernels::KERNEL_TARGET
