@@ -22,12 +22,17 @@ struct Layer {
       : format(f), rows(rows_), in(in_), out(out_), x(static_cast<size_t>(rows * in), 0.5f) {
     w.assign(static_cast<size_t>(out * f.bytes(in)), std::byte{0x11});
     y.resize(static_cast<size_t>(rows * out));
-    const bool halves = needs_halves(f.blocks);
-    memory.resize(static_cast<size_t>(quantized_bytes(table, rows, in, halves) / 4));
-    q = quantize(pool, table, rows, in, x.data(), in, nullptr, halves, memory.data());
+    const QuantizeRows request{.rows = rows, .in = in, .x = x.data(), .halves = needs_halves(f.blocks)};
+    memory.resize(static_cast<size_t>(quantized_bytes(table, request) / 4));
+    q = quantize(pool, table, {&request, 1}, memory.data()).front();
   }
   QuantLinear problem() {
-    return {.format = format.blocks, .w = w.data(), .w_row = format.bytes(in), .out = out, .x = &q, .y = y.data(),
+    return {.format = format.blocks,
+            .w = w.data(),
+            .w_row = format.bytes(in),
+            .out = out,
+            .x = &q,
+            .y = y.data(),
             .y_row = out};
   }
   const Format& format;
@@ -53,12 +58,13 @@ void few_rows(benchmark::State& state, ThreadPool& pool, const Table& table, con
   state.counters["of_read_loop"] = bytes / time / bandwidth;
 }
 
-void many_rows(benchmark::State& state, ThreadPool& pool, const Table& table, const Format& format, int64_t rows,
-               int64_t in, int64_t out) {
+void many_rows(benchmark::State& state, ThreadPool& pool, const Table& table, const Format& format,
+               int64_t rows, int64_t in, int64_t out) {
   Layer layer(pool, table, format, rows, in, out);
   const QuantLinear problem = layer.problem();
   double time = 1e9;
-  for (auto _ : state) time = std::min(time, seconds(pool, [&] { quant_linear(pool, table, {&problem, 1}); }));
+  for (auto _ : state)
+    time = std::min(time, seconds(pool, [&] { quant_linear(pool, table, {&problem, 1}); }));
   state.counters["GOP/s"] = 2.0 * static_cast<double>(rows * in * out) / time * 1e-9;
 }
 
@@ -78,12 +84,11 @@ void cached(benchmark::State& state, ThreadPool& pool, const Table& table, const
 
 void quantising(benchmark::State& state, ThreadPool& pool, const Table& table, int64_t rows, int64_t in) {
   const std::vector<float> x(static_cast<size_t>(rows * in), 0.5f);
-  std::vector<int32_t> memory(static_cast<size_t>(quantized_bytes(table, rows, in, false) / 4));
+  const QuantizeRows request{.rows = rows, .in = in, .x = x.data()};
+  std::vector<int32_t> memory(static_cast<size_t>(quantized_bytes(table, request) / 4));
   double time = 1e9;
   for (auto _ : state) {
-    time = std::min(time, seconds(pool, [&] {
-                      quantize(pool, table, rows, in, x.data(), in, nullptr, false, memory.data());
-                    }));
+    time = std::min(time, seconds(pool, [&] { quantize(pool, table, {&request, 1}, memory.data()); }));
   }
   state.counters["Gvalues/s"] = static_cast<double>(rows * in) / time * 1e-9;
 }
@@ -103,9 +108,8 @@ int run(int argc, char** argv) {
       const std::string name(format->name);
       add(name + "/cached", 20, [=, &pool](auto& state) { cached(state, pool, *table, *format); });
       for (const int64_t rows : {1, 4, 8}) {
-        add(name + "/few/" + std::to_string(rows), 8, [=, &pool, &floats](auto& state) {
-          few_rows(state, pool, *table, floats, *format, rows);
-        });
+        add(name + "/few/" + std::to_string(rows), 8,
+            [=, &pool, &floats](auto& state) { few_rows(state, pool, *table, floats, *format, rows); });
       }
       add(name + "/many/512x1536x576", 10,
           [=, &pool](auto& state) { many_rows(state, pool, *table, *format, 512, 1536, 576); });

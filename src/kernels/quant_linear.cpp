@@ -77,30 +77,47 @@ void run_task(const Table& table, const Task& task, void* scratch) {
 
 }  // namespace
 
-int64_t quantized_bytes(const Table& table, int64_t rows, int64_t in, bool halves) {
-  return panels_of(table, rows) * table.quant_columns * (in / kQuantBlock) * words_of(halves) *
-         static_cast<int64_t>(sizeof(int32_t));
+int64_t quantized_bytes(const Table& table, const QuantizeRows& request) {
+  return panels_of(table, request.rows) * table.quant_columns * (request.in / kQuantBlock) *
+         words_of(request.halves) * static_cast<int64_t>(sizeof(int32_t));
 }
 
-QuantizedRows quantize(ThreadPool& pool, const Table& table, int64_t rows, int64_t in, const float* x,
-                       int64_t x_row, const int32_t* index, bool halves, void* memory) {
+std::vector<QuantizedRows> quantize(ThreadPool& pool, const Table& table,
+                                    std::span<const QuantizeRows> requests, void* memory) {
   constexpr int64_t kSerial = 1 << 14;  // values that one thread rounds before another has woken up
-  CHECK(in % kQuantBlock == 0, "rows of {} in blocks of {}", in, kQuantBlock);
-  const QuantizedRows out{&table, rows, in, halves, static_cast<int32_t*>(memory)};
-  const int64_t columns = table.quant_columns, panels = panels_of(table, rows);
-  const int64_t grain = rows * in <= kSerial ? std::max<int64_t>(1, panels) : 1;
-  pool.parallel_for(panels, grain, [&](int64_t begin, int64_t end, int) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      const int64_t row = panel * columns;
-      table.quantize_rows({.columns = static_cast<int>(std::min(columns, rows - row)),
-                           .in = in,
-                           .x = index ? x : x + row * x_row,
-                           .x_row = x_row,
-                           .index = index ? index + row : nullptr,
-                           .halves = halves,
-                           .to = out.words + row * (in / kQuantBlock) * words_of(halves)});
-    }
-  });
+  struct Panel {
+    const QuantizeRows* rows;
+    int64_t row;
+    int32_t* to;
+  };
+  std::vector<QuantizedRows> out;
+  std::vector<Panel> panels;
+  auto* words = static_cast<int32_t*>(memory);
+  int64_t values = 0;
+  for (const QuantizeRows& r : requests) {
+    CHECK(r.in % kQuantBlock == 0, "rows of {} in blocks of {}", r.in, kQuantBlock);
+    out.push_back({&table, r.rows, r.in, r.halves, words});
+    for (int64_t row = 0; row < r.rows; row += table.quant_columns)
+      panels.push_back({&r, row, words + row * (r.in / kQuantBlock) * words_of(r.halves)});
+    words += quantized_bytes(table, r) / static_cast<int64_t>(sizeof(int32_t));
+    values += r.rows * r.in;
+  }
+  const int64_t count = std::ssize(panels);
+  pool.parallel_for(
+      count, values <= kSerial ? std::max<int64_t>(1, count) : 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) {
+          const auto& [rows, row, to] = panels[static_cast<size_t>(i)];
+          const int64_t x_row = rows->x_row == 0 ? rows->in : rows->x_row;
+          table.quantize_rows(
+              {.columns = static_cast<int>(std::min<int64_t>(table.quant_columns, rows->rows - row)),
+               .in = rows->in,
+               .x = rows->index ? rows->x : rows->x + row * x_row,
+               .x_row = x_row,
+               .index = rows->index ? rows->index + row : nullptr,
+               .halves = rows->halves,
+               .to = to});
+        }
+      });
   return out;
 }
 

@@ -4,8 +4,8 @@
 // among 512, on any number of threads; and on any instruction set with a fused multiply.
 #pragma once
 
-#include <memory>
 #include <span>
+#include <vector>
 
 #include "core/thread_pool.h"
 #include "kernels/kernels.h"
@@ -25,12 +25,19 @@ struct QuantizedRows {
   bool halves = false;
   int32_t* words = nullptr;
 };
-// Bytes that so many rows take.
-int64_t quantized_bytes(const Table& table, int64_t rows, int64_t in, bool halves);
-// x (rows, in), rows x_row floats apart; with `index` row i is x[index[i]]. `in` is a multiple of 32.
-// `memory` holds quantized_bytes.
-QuantizedRows quantize(ThreadPool& pool, const Table& table, int64_t rows, int64_t in, const float* x,
-                       int64_t x_row, const int32_t* index, bool halves, void* memory);
+// x (rows, in), rows x_row floats apart (0: in); with `index` row i is x[index[i]]. `in` is a multiple of 32.
+struct QuantizeRows {
+  int64_t rows = 0, in = 0;
+  const float* x = nullptr;
+  int64_t x_row = 0;
+  const int32_t* index = nullptr;
+  bool halves = false;
+};
+// Bytes that those rows take.
+int64_t quantized_bytes(const Table& table, const QuantizeRows& request);
+// Rounds all of them; `memory` holds the sum of their bytes.
+std::vector<QuantizedRows> quantize(ThreadPool& pool, const Table& table,
+                                    std::span<const QuantizeRows> requests, void* memory);
 
 // y (rows, out) = x W^T.
 struct QuantLinear {

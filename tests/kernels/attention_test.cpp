@@ -141,7 +141,8 @@ TEST(AttentionForward, NotANumberStaysVisibleAndInItsRow) {
       const Result got = forward(pool, table, a, call.args);
       for (int64_t row = 0; row < 20; ++row) {
         for (int64_t c = 0; c < 16; ++c) {
-          EXPECT_EQ(std::isnan(got.out[index_of(row * a.out_row + c)]), row == 7 && c >= 8) << row << " " << c;
+          EXPECT_EQ(std::isnan(got.out[index_of(row * a.out_row + c)]), row == 7 && c >= 8)
+              << row << " " << c;
         }
       }
     });

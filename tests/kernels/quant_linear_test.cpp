@@ -50,6 +50,12 @@ Floats rounded(const Floats& x) {
 
 constexpr float kUntouched = 123.0f;
 
+QuantizedRows quantize_one(ThreadPool& pool, const Table& table, const QuantizeRows& request,
+                           std::vector<int32_t>& memory) {
+  memory.resize(index_of(quantized_bytes(table, request) / 4));
+  return quantize(pool, table, {&request, 1}, memory.data()).front();
+}
+
 struct Case {
   Case(const Format& f, int64_t rows_, int64_t in_, int64_t out_, Rng& rng)
       : format(f), rows(rows_), in(in_), out(out_), y_row(out_ + 3) {
@@ -67,8 +73,9 @@ struct Case {
             .y_row = y_row};
   }
   void run(ThreadPool& pool, const Table& table, bool halves) {
-    std::vector<int32_t> memory(index_of(quantized_bytes(table, rows, in, halves) / 4));
-    const QuantizedRows q = quantize(pool, table, rows, in, x.data(), in, nullptr, halves, memory.data());
+    std::vector<int32_t> memory;
+    const QuantizedRows q =
+        quantize_one(pool, table, {.rows = rows, .in = in, .x = x.data(), .halves = halves}, memory);
     const QuantLinear p = problem(q);
     quant_linear(pool, table, {&p, 1});
   }
@@ -97,6 +104,26 @@ struct Case {
   Floats x, y;
   std::vector<std::byte> w;
 };
+
+// dequantize: the very bits of Format::decode.
+TEST(QuantLinear, DecodesAsTheFormatDoes) {
+  for (const Format* format : formats_with_kernels()) {
+    SCOPED_TRACE(format->name);
+    for_each_table([&](const Table& table) {
+      Rng rng(11);
+      for (const int64_t blocks : {1, 3, 15, 16, 17, 40}) {
+        const int64_t values = blocks * format->block;
+        const std::vector<std::byte> bytes = random_blocks(*format, values, rng);
+        Floats want(index_of(values)), got(index_of(values + 1), kUntouched);
+        format->decode(bytes.data(), want.data(), values);
+        table.dequantize(format->blocks, values, bytes.data(), got.data());
+        EXPECT_EQ(got.back(), kUntouched);
+        got.pop_back();
+        EXPECT_TRUE(same_bits(want, got)) << blocks;
+      }
+    });
+  }
+}
 
 TEST(QuantLinear, EveryFormatOnOddSizes) {
   ThreadPool pool(2);
@@ -170,9 +197,9 @@ TEST(QuantLinear, SeveralProblemsAtOnce) {
   std::vector<Case> items;
   for (const Format* format : formats_with_kernels()) items.emplace_back(*format, 5, 512, 33, rng);
   for (Case& item : items) item.x = items.front().x;
-  std::vector<int32_t> memory(index_of(quantized_bytes(best(), 5, 512, true) / 4));
+  std::vector<int32_t> memory;
   const QuantizedRows q =
-      quantize(pool, best(), 5, 512, items.front().x.data(), 512, nullptr, true, memory.data());
+      quantize_one(pool, best(), {.rows = 5, .in = 512, .x = items.front().x.data(), .halves = true}, memory);
   std::vector<QuantLinear> problems;
   for (Case& item : items) problems.push_back(item.problem(q));
   quant_linear(pool, best(), problems);
@@ -244,9 +271,9 @@ TEST(QuantLinear, RowsByIndex) {
     const Floats all = item.y;
     std::vector<int32_t> index;
     for (int i = 0; i < 23; ++i) index.push_back(static_cast<int32_t>(rng.below(40)));
-    std::vector<int32_t> memory(index_of(quantized_bytes(table, 23, 96, false) / 4));
+    std::vector<int32_t> memory;
     const QuantizedRows q =
-        quantize(pool, table, 23, 96, item.x.data(), 96, index.data(), false, memory.data());
+        quantize_one(pool, table, {.rows = 23, .in = 96, .x = item.x.data(), .index = index.data()}, memory);
     const QuantLinear p = item.problem(q);
     quant_linear(pool, table, {&p, 1});
     for (int64_t i = 0; i < 23; ++i) {
@@ -287,8 +314,8 @@ TEST(QuantLinear, WrongArgumentsAreRefused) {
   EXPECT_THROW(item.run(pool, best(), false), std::logic_error);
   item.y_row = 3;
   EXPECT_THROW(item.run(pool, best(), true), std::logic_error);
-  std::vector<int32_t> memory(1000);
-  EXPECT_THROW(quantize(pool, best(), 1, 33, item.x.data(), 33, nullptr, false, memory.data()),
+  std::vector<int32_t> memory;
+  EXPECT_THROW(quantize_one(pool, best(), {.rows = 1, .in = 33, .x = item.x.data()}, memory),
                std::logic_error);
 }
 

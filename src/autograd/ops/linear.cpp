@@ -27,21 +27,33 @@ void linear_backward(const Context& ctx, const Tensor& x, const Tensor& weight, 
 
 }  // namespace
 
-Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  CHECK(x.cols() == weight.cols(), "x {} with weight {}", to_string(x.shape()), to_string(weight.shape()));
-  CHECK(!bias || bias.size() == weight.dim(0));
-  Tensor y = Tensor::empty(ctx, {x.rows(), weight.dim(0)});
-  if (!ctx.dry_run()) {
-    multiply(ctx, x.f32(), x.rows(), weight, y.f32());
-    if (bias) add_bias(ctx, y, bias);
+std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<const LinearLayer> layers) {
+  std::vector<Tensor> outputs;
+  std::vector<Product> products;
+  for (const auto& [weight, bias] : layers) {
+    CHECK(x.cols() == weight->cols(), "x {} with weight {}", to_string(x.shape()),
+          to_string(weight->shape()));
+    CHECK(!*bias || bias->size() == weight->dim(0));
+    Tensor& y = outputs.emplace_back(Tensor::empty(ctx, {x.rows(), weight->dim(0)}));
+    if (!ctx.dry_run()) products.push_back({x.f32(), x.rows(), weight, y.f32()});
   }
-  if (recording(ctx, x, weight, bias)) {
+  multiply(ctx, products);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const Tensor &weight = *layers[i].weight, &bias = *layers[i].bias;
+    Tensor& y = outputs[i];
+    if (bias && !ctx.dry_run()) add_bias(ctx, y, bias);
+    if (!recording(ctx, x, weight, bias)) continue;
     y.require_gradient(false);
     ctx.tape->record(y, [x, weight, bias, y = y.gradient_handle()](const Context& c) {
       linear_backward(c, x, weight, bias, y);
     });
   }
-  return y;
+  return outputs;
+}
+
+Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  const LinearLayer layer{&weight, &bias};
+  return std::move(linears(ctx, x, {&layer, 1}).front());
 }
 
 }  // namespace frugal::ops

@@ -31,14 +31,21 @@ std::vector<WeightView> view_used(const Moe& moe, const std::vector<Tensor>& wei
   return views;
 }
 
-void grouped_forward(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights, const float* x,
-                     float* y) {
-  const int64_t in = weights.front().cols(), out = weights.front().dim(0);
-  const std::vector<WeightView> views = view_used(moe, weights);
+// Products of every expert's rows of x with its weight in each of the lists, into that list's output.
+struct ExpertOutputs {
+  const std::vector<Tensor>& weights;
+  float* y;
+};
+void grouped_forward(const Context& ctx, const Moe& moe, const float* x,
+                     std::initializer_list<ExpertOutputs> outputs) {
   std::vector<Product> products;
-  for (size_t e = 0; e < weights.size(); ++e) {
+  for (size_t e = 0; e < moe.gate.size(); ++e) {
     const int64_t begin = moe.routing.first[e], rows = moe.routing.counts[e];
-    if (rows > 0) products.push_back({x + begin * in, rows, weights[e], views[e], y + begin * out});
+    if (rows == 0) continue;
+    for (const auto& [weights, y] : outputs) {
+      const Tensor& w = weights[e];
+      products.push_back({x + begin * w.cols(), rows, &w, y + begin * w.dim(0)});
+    }
   }
   multiply(ctx, products);
 }
@@ -177,10 +184,9 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
     Tensor rows = Tensor::empty(ctx, {slots, moe.width});
     if (!ctx.dry_run()) {
       gather(ctx, moe.routing, x.f32(), moe.width, rows.f32());
-      grouped_forward(ctx, moe, moe.gate, rows.f32(), g.f32());
-      grouped_forward(ctx, moe, moe.up, rows.f32(), u.f32());
+      grouped_forward(ctx, moe, rows.f32(), {{moe.gate, g.f32()}, {moe.up, u.f32()}});
       swiglu_all(ctx, moe, g, u, h.f32());
-      grouped_forward(ctx, moe, moe.down, h.f32(), rows.f32());
+      grouped_forward(ctx, moe, h.f32(), {{moe.down, rows.f32()}});
       combine(ctx, moe.routing, rows.f32(), moe.width, y.f32());
     }
   }

@@ -160,13 +160,14 @@ static inline void dot_panel_of(int columns, int64_t blocks, const IntVec* w, co
 }
 
 // A piece of the inner dimension of kLanes rows, unpacked. The next tile's bytes, which follow these rows,
-// are asked for meanwhile: a row is too short for the hardware to look ahead well.
+// are asked for meanwhile: a row is too short for the hardware to look ahead well. Into the second-level
+// cache: in the first they would be gone before they are read.
 template <class Format>
 static inline void unpack_piece(const uint8_t* from, int64_t stride, int64_t values, const uint8_t* next,
                                 IntVec* to) {
   constexpr int64_t kStep = Format::kBytes * kLanes;
   for (int64_t v = 0; v < values; v += Format::kValues) {
-    for (int64_t line = 0; line < kStep; line += 64) __builtin_prefetch(next + line, 0, 3);
+    for (int64_t line = 0; line < kStep; line += 64) __builtin_prefetch(next + line, 0, 2);
     next += kStep;
     Format::run(from, stride, to);
     from += Format::kBytes;
