@@ -23,6 +23,13 @@ Tensor embedding(Context& ctx, std::span<const int32_t> tokens, const Tensor& ta
 // x weight^T + bias: (R, in) -> (R, out). `bias` may be empty.
 Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
+// Several linear layers of one x, which is read and prepared once: (R, in) -> (R, out) each.
+struct LinearLayer {
+  const Tensor* weight;
+  const Tensor* bias;  // may be an empty tensor
+};
+std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<const LinearLayer> layers);
+
 // x weight + bias with weight (in, out), as GPT-2 stores it.
 Tensor linear_transposed(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 

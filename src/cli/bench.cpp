@@ -206,7 +206,7 @@ void declare_bench(Command& command, const Environment& environment) {
   command.option("-n", m->tokens, "Tokens to generate (default: 128 or as many as fit)");
   command.option("--depth", m->depth, "Tokens already in the context when generating starts");
   command.option("--repeat", m->repeat, "Rounds; the median is reported");
-  command.option("--compute", m->compute, "fast (bf16 keys and values) or exact (f32 throughout)");
+  command.option("--compute", m->compute, kComputeHelp);
   command.action([m, environment] { bench_model(*m, environment); });
 
   const auto t = std::make_shared<TrainArguments>();

@@ -1,5 +1,5 @@
-// frugal logits MODEL --ids FILE --out FILE.npy: the reference output that every comparison uses. Always
-// exact compute.
+// frugal logits MODEL --ids FILE --out FILE.npy: the reference output that every comparison uses. Exact
+// compute, unless it is fast compute that is to be compared.
 #include <nlohmann/json.hpp>
 
 #include "cli/input.h"
@@ -14,7 +14,7 @@ namespace {
 
 struct LogitsArguments {
   CommonOptions common;
-  std::string model, ids, out;
+  std::string model, ids, out, compute = "exact";
   std::optional<std::string> adapter;
 };
 
@@ -33,6 +33,7 @@ void check_ids(const std::vector<std::vector<int32_t>>& sequences, const ModelSh
 void write_logits(const LogitsArguments& a, const Environment& environment) {
   Runtime runtime(a.common, environment);
   Context& ctx = runtime.ctx();
+  ctx.compute = parse_compute(a.compute);
   const auto sequences = read_ids(a.ids);
   const auto model = open_weights(runtime, a.model, a.adapter);
   const ModelShape shape = model->shape();
@@ -66,6 +67,7 @@ void declare_logits(Command& command, const Environment& environment) {
       "JSON file of token ids: [..], or [[..], ..] for sequences computed apart, their rows one after "
       "the other; - reads standard input");
   command.required_option("--out", a->out, "The .npy file to write: float32 (T, V)");
+  command.option("--compute", a->compute, kComputeHelp);
   command.action([a, environment] { write_logits(*a, environment); });
 }
 

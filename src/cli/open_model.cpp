@@ -73,7 +73,7 @@ void SamplingFlags::declare(Command& command) {
   command.option("--seed", seed, "Of the random choice (default: a new one every time)");
   command.option("--stop", stop, "End the reply at this text, which is not shown; may be repeated");
   command.option("--context", context, "Tokens of context, prompt and reply (default: as needed)");
-  command.option("--compute", compute, "fast (bf16 keys and values) or exact (f32 throughout)");
+  command.option("--compute", compute, kComputeHelp);
 }
 
 SamplingOptions SamplingFlags::options(const GenerationConfig& wishes) const {

@@ -52,6 +52,8 @@ struct SamplingFlags {
   SamplingOptions options(const GenerationConfig& wishes) const;
 };
 
+inline constexpr const char* kComputeHelp =
+    "fast (int8 activations for quantised weights, bf16 keys and values) or exact (f32 throughout)";
 // exact or fast; UsageError otherwise.
 Compute parse_compute(const std::string& text);
 // What the keys and values of an engine are stored as.

@@ -17,11 +17,13 @@ struct PerplexityArguments {
   std::string model;
   std::vector<std::string> files;
   std::optional<int64_t> context;
+  std::string compute = "exact";
   std::optional<std::string> adapter;
 };
 
 void perplexity(const PerplexityArguments& a, const Environment& environment) {
   Runtime runtime(a.common, environment);
+  runtime.ctx().compute = parse_compute(a.compute);
   const OpenModel model = open_model(runtime, a.model, a.adapter);
   const ModelShape shape = model.model->shape();
   constexpr int64_t kRowsAtOnce = 2048;
@@ -52,6 +54,7 @@ void declare_perplexity(Command& command, const Environment& environment) {
   command.positional("FILE", a->files, "Text: .txt or .jsonl, also .gz and .zst; folders and globs");
   command.option("--context", a->context,
                  "Tokens in a window (default: the model's longest context, at most 2048)");
+  command.option("--compute", a->compute, kComputeHelp);
   command.action([a, environment] { perplexity(*a, environment); });
 }
 

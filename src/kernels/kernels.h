@@ -29,6 +29,10 @@ struct CombineRows;
 struct CombineRowsGrad;
 struct AdamW;
 enum class Gelu : uint8_t;
+// Arguments of the products with block-quantised weights: quant_args.h.
+enum class Blocks : uint8_t;
+struct QuantPanel;
+struct QuantDot;
 // Arguments of the attention kernels: attention_args.h.
 struct AttentionHead;
 struct AttentionTask;
@@ -89,6 +93,7 @@ struct Table {
   // --- element-wise (impl/convert.cpp)
   void (*f32_to_bf16)(int64_t n, const float* x, uint16_t* y);  // round to nearest even; NaN stays NaN
   void (*bf16_to_f32)(int64_t n, const uint16_t* x, float* y);  // exact
+  void (*f16_to_f32)(int64_t n, const uint16_t* x, float* y);   // exact
   void (*exp)(int64_t n, const float* x, float* y);  // within 2 ulp; 0 below -104, +inf above 88.73
 
   // --- row-wise: rows [begin, end) of the arguments, whose strides are filled in (formulas: rowwise_args.h)
@@ -148,6 +153,14 @@ struct Table {
   // [row_begin, row_end) x [out_begin, out_end) of the problem; scratch holds kLinearScratch floats
   void (*linear_dot)(const LinearProblem& problem, int64_t row_begin, int64_t row_end, int64_t out_begin,
                      int64_t out_end, float* scratch);
+
+  // --- products of block-quantised weights with int8 activations (impl/quantize_rows.cpp,
+  // impl/quant_dot.cpp; quant_linear.h is the way to call them)
+  int quant_columns;  // rows of activations in a panel
+  void (*quantize_rows)(const QuantPanel& panel);
+  // Whole blocks to f32 (impl/dequantize.cpp), the bits that tensor/formats gives.
+  void (*dequantize)(Blocks format, int64_t values, const void* from, float* to);
+  void (*quant_dot)(const QuantDot& problem, void* scratch);  // kQuantScratch bytes, 64-byte aligned
 };
 
 }  // namespace frugal::kernels

@@ -71,4 +71,36 @@ void linear(ThreadPool& pool, const Table& table, std::span<const LinearProblem>
   });
 }
 
+void linear_decoding(ThreadPool& pool, const Table& table, std::span<const LinearProblem> problems,
+                     FunctionRef<void(size_t problem, int64_t begin, int64_t end, float* to)> decode) {
+  constexpr int64_t kTileFloats = 1 << 16;
+  std::vector<LinearProblem> as_f32(problems.begin(), problems.end());
+  int64_t longest = 1;
+  for (LinearProblem& p : as_f32) {
+    p.w_type = Element::f32;
+    p.w_row = p.in;
+    longest = std::max(longest, p.in);
+  }
+  const int64_t tile_rows = std::max(kTaskOuts, round_down(kTileFloats / longest, kTaskOuts));
+  const std::vector<Task> tasks = cut_into_tasks(as_f32, pool.size());
+  pool.parallel_for(std::ssize(tasks), 1, [&](int64_t begin, int64_t end, int worker) {
+    const auto floats = static_cast<size_t>(kLinearScratch + tile_rows * longest);
+    float* scratch = static_cast<float*>(pool.scratch(worker, floats * sizeof(float)));
+    float* tile = scratch + kLinearScratch;
+    for (int64_t i = begin; i < end; ++i) {
+      const Task& task = tasks[static_cast<size_t>(i)];
+      for (int64_t out = task.out; out < task.out_end; out += tile_rows) {
+        const int64_t outs = std::min(tile_rows, task.out_end - out);
+        decode(static_cast<size_t>(task.problem - as_f32.data()), out, out + outs, tile);
+        LinearProblem part = *task.problem;
+        part.w = tile;
+        part.out = outs;
+        part.y += out;
+        if (part.bias != nullptr) part.bias += out;
+        table.linear_dot(part, task.row, task.row_end, 0, outs, scratch);
+      }
+    }
+  });
+}
+
 }  // namespace frugal::kernels

@@ -15,4 +15,10 @@ namespace frugal::kernels {
 // must not overlap one another or any input. CHECKs the strides.
 void linear(ThreadPool& pool, const Table& table, std::span<const LinearProblem> problems);
 
+// As linear, for weights in formats that kernels do not read: decode(problem, begin, end, to) writes rows
+// [begin, end) of a problem's W as f32, `in` apart. Called for a few rows at a time, by several threads. w,
+// w_type and w_row of the problems are not used; outputs have the bits that f32 weights would give.
+void linear_decoding(ThreadPool& pool, const Table& table, std::span<const LinearProblem> problems,
+                     FunctionRef<void(size_t problem, int64_t begin, int64_t end, float* to)> decode);
+
 }  // namespace frugal::kernels

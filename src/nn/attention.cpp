@@ -61,9 +61,9 @@ Tensor GqaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, 
         c.qk_norm ? norm.forward(ctx, t.reshaped({t.rows() * heads, c.head_dim})).reshaped(t.shape()) : t;
     return ops::rope(ctx, wide, table, batch.positions, {heads, c.head_dim, 0, c.head_dim, c.pairing});
   };
-  const Tensor q = rotate(q_proj_.forward(ctx, x), q_norm_, c.heads);
-  const Tensor k = rotate(k_proj_.forward(ctx, x), k_norm_, c.kv_heads);
-  const Tensor v = v_proj_.forward(ctx, x);
+  const std::vector<Tensor> qkv = forward_all(ctx, x, {&q_proj_, &k_proj_, &v_proj_});
+  const Tensor q = rotate(qkv[0], q_norm_, c.heads), k = rotate(qkv[1], k_norm_, c.kv_heads);
+  const Tensor& v = qkv[2];
   const ops::AttentionOptions options{.heads = c.heads,
                                       .kv_heads = c.kv_heads,
                                       .qk_dim = c.head_dim,

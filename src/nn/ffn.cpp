@@ -10,8 +10,8 @@ DenseFfn::DenseFfn(int64_t hidden, int64_t inner, ParameterInfo info, bool bias)
       down_proj_(inner, hidden, bias, info) {}
 
 Tensor DenseFfn::forward(Context& ctx, const Tensor& x, const Batch&) {
-  const Tensor gate = gate_proj_.forward(ctx, x), up = up_proj_.forward(ctx, x);
-  return down_proj_.forward(ctx, ops::swiglu(ctx, gate, up));
+  const std::vector<Tensor> both = forward_all(ctx, x, {&gate_proj_, &up_proj_});
+  return down_proj_.forward(ctx, ops::swiglu(ctx, both[0], both[1]));
 }
 
 void DenseFfn::visit(ParamVisitor& v, const std::string& name) {

@@ -94,6 +94,14 @@ struct Linear {
   }
 };
 
+// Several layers of one x, none of them transposed: prepared once, the threads woken once.
+inline std::vector<Tensor> forward_all(Context& ctx, const Tensor& x,
+                                       std::initializer_list<const Linear*> layers) {
+  std::vector<ops::LinearLayer> list;
+  for (const Linear* layer : layers) list.push_back({&layer->weight, &layer->bias});
+  return ops::linears(ctx, x, list);
+}
+
 // RMSNorm, or LayerNorm with a bias (GPT-2).
 struct Norm {
   enum class Kind { rms, layer };

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/quant_args.h"
+
 namespace frugal {
 
 struct Format {
@@ -18,6 +20,8 @@ struct Format {
   int64_t block_bytes = 0;
   // What takes its place in a row that is no multiple of `block`: llama.cpp's choice. Null: every row fits.
   const Format* substitute = nullptr;
+  // What kernels call it that multiply it with int8 activations (Compute::fast); none: no kernel does.
+  kernels::Blocks blocks = kernels::Blocks::none;
 
   // `values` is a multiple of block; neither side needs to be aligned.
   void (*decode)(const std::byte* from, float* to, int64_t values) = nullptr;

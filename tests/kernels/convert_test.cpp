@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "kernels/for_each_table.h"
+#include "tensor/format.h"
 
 namespace frugal::kernels {
 namespace {
@@ -101,6 +102,24 @@ TEST(Convert, ExpIsWithinTwoUlp) {
     EXPECT_EQ(out[3], 1.0f);
     EXPECT_EQ(out[4], 0.0f);
     EXPECT_TRUE(std::isinf(out[5]));
+  });
+}
+
+TEST(Convert, EveryF16) {
+  std::vector<uint16_t> codes(65536 + 5);
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<uint16_t>(i);
+  std::vector<float> want(codes.size());
+  formats::f16.decode(reinterpret_cast<const std::byte*>(codes.data()), want.data(), std::ssize(codes));
+  for_each_table([&](const Table& table) {
+    std::vector<float> got(codes.size());
+    table.f16_to_f32(std::ssize(codes), codes.data(), got.data());
+    for (size_t i = 0; i < codes.size(); ++i) {
+      if (std::isnan(want[i])) {
+        ASSERT_TRUE(std::isnan(got[i])) << i;
+      } else {
+        ASSERT_EQ(std::memcmp(&want[i], &got[i], sizeof(float)), 0) << i;
+      }
+    }
   });
 }
 

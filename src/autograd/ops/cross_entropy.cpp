@@ -52,10 +52,10 @@ CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tenso
     if (gradients && head.needs_gradient()) head.gradient_target(ctx);
     return result;
   }
-  const WeightView view = view_weight(head);
+  const WeightView view = gradients ? view_weight(head) : WeightView{};
   for (int64_t begin = 0; begin < rows; begin += step) {
     const RowChunk chunk{begin, std::min(step, rows - begin)};
-    const Product product{hidden.f32() + begin * hidden.cols(), chunk.rows, head, view, logits.f32()};
+    const Product product{hidden.f32() + begin * hidden.cols(), chunk.rows, &head, logits.f32()};
     multiply(ctx, {&product, 1});
     kernels::cross_entropy_rows(ctx.pool, ctx.kernels,
                                 {.rows = chunk.rows,

@@ -119,13 +119,13 @@ CrossEntropyResult divergence(Context& ctx, const Tensor& hidden, const Tensor& 
     if (gradients && head.needs_gradient()) head.gradient_target(ctx);
     return result;
   }
-  const WeightView view = view_weight(head), teacher_view = view_weight(teacher_head);
+  const WeightView view = gradients ? view_weight(head) : WeightView{};
   std::vector<double> losses(static_cast<size_t>(rows));
   for (int64_t begin = 0; begin < rows; begin += step) {
     const RowChunk chunk{begin, std::min(step, rows - begin)};
-    const Product products[] = {{hidden.f32() + begin * hidden.cols(), chunk.rows, head, view, z.f32()},
-                                {teacher_hidden.f32() + begin * teacher_hidden.cols(), chunk.rows,
-                                 teacher_head, teacher_view, p.f32()}};
+    const Product products[] = {
+        {hidden.f32() + begin * hidden.cols(), chunk.rows, &head, z.f32()},
+        {teacher_hidden.f32() + begin * teacher_hidden.cols(), chunk.rows, &teacher_head, p.f32()}};
     multiply(ctx, products);
     ctx.pool.parallel_for(chunk.rows, 1, [&](int64_t first, int64_t last, int) {
       for (int64_t r = first; r < last; ++r) {

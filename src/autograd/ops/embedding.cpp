@@ -1,5 +1,6 @@
 // Token embedding: a row look-up. The gradient adds rows into the table in the order of the tokens.
 #include "autograd/ops.h"
+#include "autograd/ops/matmul.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
 
@@ -13,7 +14,7 @@ Tensor embedding(Context& ctx, std::span<const int32_t> tokens, const Tensor& ta
   if (!ctx.dry_run()) {
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t token = tokens[static_cast<size_t>(r)];
-      table.decode_rows(token, token + 1, y.f32() + r * width);
+      decode_rows(ctx, table, token, token + 1, y.f32() + r * width);
     }
   }
   if (recording(ctx, table)) {

@@ -1,6 +1,8 @@
 // y = x W^T + b. With a tape the packed GEMM does forward and backward; without one the dot form streams the
 // weight as it is stored, whatever the number of rows, so that decoding one token or verifying eight gives
 // the same bits.
+#include <algorithm>
+
 #include "autograd/ops.h"
 #include "autograd/ops/low_rank.h"
 #include "autograd/ops/matmul.h"
@@ -28,23 +30,40 @@ void linear_backward(const Context& ctx, const Tensor& x, const Tensor& weight, 
 
 }  // namespace
 
-Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  CHECK(x.cols() == weight.cols(), "x {} with weight {}", to_string(x.shape()), to_string(weight.shape()));
-  CHECK(!bias || bias.size() == weight.dim(0));
-  if (weight.low_rank() != nullptr) return adapted_product(ctx, x, weight, bias, linear);
-  Tensor y = Tensor::empty(ctx, {x.rows(), weight.dim(0)});
-  if (!ctx.dry_run()) {
-    multiply(ctx, x.f32(), x.rows(), weight, y.f32());
-    if (bias) add_bias(ctx, y, bias);
+std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<const LinearLayer> layers) {
+  const auto adapted = [](const LinearLayer& layer) { return layer.weight->low_rank() != nullptr; };
+  std::vector<Tensor> outputs;
+  if (std::ranges::any_of(layers, adapted)) {
+    for (const auto& [weight, bias] : layers) outputs.push_back(linear(ctx, x, *weight, *bias));
+    return outputs;
   }
-  if (recording(ctx, x, weight, bias)) {
+  std::vector<Product> products;
+  for (const auto& [weight, bias] : layers) {
+    CHECK(x.cols() == weight->cols(), "x {} with weight {}", to_string(x.shape()),
+          to_string(weight->shape()));
+    CHECK(!*bias || bias->size() == weight->dim(0));
+    Tensor& y = outputs.emplace_back(Tensor::empty(ctx, {x.rows(), weight->dim(0)}));
+    if (!ctx.dry_run()) products.push_back({x.f32(), x.rows(), weight, y.f32()});
+  }
+  multiply(ctx, products);
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const Tensor &weight = *layers[i].weight, &bias = *layers[i].bias;
+    Tensor& y = outputs[i];
+    if (bias && !ctx.dry_run()) add_bias(ctx, y, bias);
+    if (!recording(ctx, x, weight, bias)) continue;
     y.require_gradient(false);
     // A frozen weight's product needs no input to go backward: its memory is free for others.
     ctx.tape->record(y,
                      [x = weight.needs_gradient() ? x : x.gradient_handle(), weight, bias,
                       y = y.gradient_handle()](const Context& c) { linear_backward(c, x, weight, bias, y); });
   }
-  return y;
+  return outputs;
+}
+
+Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (weight.low_rank() != nullptr) return adapted_product(ctx, x, weight, bias, linear);
+  const LinearLayer layer{&weight, &bias};
+  return std::move(linears(ctx, x, {&layer, 1}).front());
 }
 
 }  // namespace frugal::ops

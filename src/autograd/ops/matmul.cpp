@@ -1,8 +1,8 @@
 #include "autograd/ops/matmul.h"
 
 #include "autograd/aux.h"
+#include "autograd/ops/multiply_streaming.h"
 #include "core/error.h"
-#include "kernels/linear.h"
 
 namespace frugal::ops {
 
@@ -17,6 +17,20 @@ WeightView view_weight(const Tensor& weight) {
   WeightView view{nullptr, kernels::Element::f32, weight.decoded()};
   view.data = view.decoded.data();
   return view;
+}
+
+void decode_rows(const Context& ctx, const Tensor& weight, int64_t begin, int64_t end, float* to) {
+  const Format& format = weight.format();
+  const int64_t width = weight.cols(), values = (end - begin) * width;
+  if (weight.scales() != nullptr) return weight.decode_rows(begin, end, to);
+  const std::byte* from = weight.data() + format.bytes(begin * width);
+  if (format.blocks != kernels::Blocks::none) {
+    ctx.kernels.dequantize(format.blocks, values, from, to);
+  } else if (&format == &formats::f16 && reinterpret_cast<uintptr_t>(from) % alignof(uint16_t) == 0) {
+    ctx.kernels.f16_to_f32(values, reinterpret_cast<const uint16_t*>(from), to);
+  } else {
+    weight.decode_rows(begin, end, to);
+  }
 }
 
 kernels::Gemm forward_problem(const float* x, int64_t rows, const Tensor& weight, const WeightView& view,
@@ -85,39 +99,29 @@ void add_bias(const Context& ctx, Tensor& y, const Tensor& bias) {
   });
 }
 
-static void multiply_streaming(const Context& ctx, std::span<const Product> products) {
-  std::vector<kernels::LinearProblem> problems;
-  for (const Product& p : products) {
-    const int64_t out = p.weight.dim(0), in = p.weight.cols();
-    problems.push_back({.rows = p.rows,
-                        .in = in,
-                        .out = out,
-                        .x = p.x,
-                        .x_row = in,
-                        .w = p.view.data,
-                        .w_type = p.view.type,
-                        .w_row = in,
-                        .y = p.y,
-                        .y_row = out});
-  }
-  kernels::linear(ctx.pool, ctx.kernels, problems);
-}
-
 void observe_input(const Context& ctx, const Tensor& weight, const float* x, int64_t rows, int64_t in) {
   if (ctx.aux != nullptr && ctx.aux->inputs != nullptr) ctx.aux->inputs->product(weight, x, rows, in);
 }
 
 void multiply(const Context& ctx, std::span<const Product> products) {
-  for (const Product& p : products) observe_input(ctx, p.weight, p.x, p.rows, p.weight.cols());
+  for (const Product& p : products) {
+    const bool whole = p.x_row == 0 && p.outs == 0;  // parts of matrices are not observed
+    if (whole) observe_input(ctx, *p.weight, p.x, p.rows, p.weight->cols());
+  }
   if (ctx.stream_weights) return multiply_streaming(ctx, products);
+  std::vector<WeightView> views;
   std::vector<kernels::Gemm> problems;
-  for (const Product& p : products) problems.push_back(forward_problem(p.x, p.rows, p.weight, p.view, p.y));
+  views.reserve(products.size());
+  for (const Product& p : products) {
+    CHECK(p.x_row == 0 && p.y_row == 0 && p.outs == 0, "parts of matrices in a packed product");
+    views.push_back(view_weight(*p.weight));
+    problems.push_back(forward_problem(p.x, p.rows, *p.weight, views.back(), p.y));
+  }
   kernels::gemm(ctx.pool, ctx.kernels, problems, precision(ctx));
 }
 
 void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y) {
-  const WeightView view = view_weight(weight);
-  const Product product{x, rows, weight, view, y};
+  const Product product{x, rows, &weight, y};
   multiply(ctx, {&product, 1});
 }
 

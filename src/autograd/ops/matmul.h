@@ -21,13 +21,22 @@ struct WeightView {
 };
 WeightView view_weight(const Tensor& weight);
 
-// y (rows, out) = x (rows, in) W^T. Several in one call share the threads evenly (experts).
+// Rows [begin, end) of a matrix of any format as f32: Tensor::decode_rows, by kernels where there is one.
+void decode_rows(const Context& ctx, const Tensor& weight, int64_t begin, int64_t end, float* to);
+
+// y (rows, out) = x (rows, in) W^T. Several in one call share the threads evenly (experts), and what is done
+// to an x once (rounding it to int8) is shared by all products of the same x. Weights of any format: in
+// inference they are read as they lie (Compute::fast multiplies block formats with int8 activations; what no
+// kernel reads is decoded a few rows at a time), in training decoded as a whole.
 struct Product {
   const float* x;
   int64_t rows;
-  const Tensor& weight;
-  const WeightView& view;
+  const Tensor* weight;
   float* y;
+  // Parts of matrices, in inference only: floats from row to row of x and y (0: adjacent rows), and which
+  // rows of the weight (0: all).
+  int64_t x_row = 0, y_row = 0;
+  int64_t first = 0, outs = 0;
 };
 void multiply(const Context& ctx, std::span<const Product> products);
 void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y);

@@ -1,10 +1,11 @@
 // Multi-head latent attention (DeepSeek-V2 report §2.1). Decompressed for prompt and training rows: keys and
 // values are written out per head. Absorbed for generated rows: W_UK is folded into the query and W_UV into
 // the output, so that attention streams one latent row per key instead of H of them.
+#include <algorithm>
 #include <cstring>
 
 #include "autograd/ops.h"
-#include "autograd/ops/matmul.h"
+#include "autograd/ops/multiply_streaming.h"
 #include "core/error.h"
 
 namespace frugal::ops {
@@ -51,6 +52,27 @@ void expand_backward(const Context& ctx, const MlaDims& d, int64_t rows, const f
   });
 }
 
+// absorb_queries for a kv_b that is decoded a few rows at a time: q_absorbed += q_nope[n] * row n of W_UK.
+void absorb_queries_decoding(const Context& ctx, const Tensor& q, const Tensor& kv_b, const MlaDims& d,
+                             Tensor& absorbed) {
+  constexpr int64_t kRows = 32;
+  const int64_t qk = d.nope + d.rope, width = d.rank + d.rope;
+  ctx.pool.parallel_for(d.heads, 1, [&](int64_t head, int64_t, int worker) {
+    auto* w = static_cast<float*>(ctx.pool.scratch(worker, float_bytes(kRows * d.rank)));
+    for (int64_t r = 0; r < q.rows(); ++r)
+      std::memset(absorbed.f32() + (r * d.heads + head) * width, 0, float_bytes(d.rank));
+    for (int64_t begin = 0; begin < d.nope; begin += kRows) {
+      const int64_t row = head * (d.nope + d.v) + begin, rows = std::min(kRows, d.nope - begin);
+      decode_rows(ctx, kv_b, row, row + rows, w);
+      for (int64_t r = 0; r < q.rows(); ++r) {
+        const float* from = q.f32() + (r * d.heads + head) * qk + begin;
+        float* to = absorbed.f32() + (r * d.heads + head) * width;
+        for (int64_t n = 0; n < rows; ++n) ctx.kernels.axpy(d.rank, from[n], w + n * d.rank, to);
+      }
+    }
+  });
+}
+
 // One GEMM per head: rows of q_nope (R, nope) times W_UK (nope, rank) into q_absorbed (R, H, rank + rope).
 void absorb_queries(const Context& ctx, const Tensor& q, const WeightView& kv_b, const MlaDims& d,
                     Tensor& absorbed) {
@@ -74,9 +96,30 @@ void absorb_queries(const Context& ctx, const Tensor& q, const WeightView& kv_b,
                         .accumulate = false});
   }
   kernels::gemm(ctx.pool, ctx.kernels, problems, kernels::Precision::f32);
+}
+
+void copy_rotated(const Tensor& q, const MlaDims& d, Tensor& absorbed) {
+  const int64_t qk = d.nope + d.rope, width = d.rank + d.rope;
   for (int64_t i = 0; i < q.rows() * d.heads; ++i) {
     std::memcpy(absorbed.f32() + i * width + d.rank, q.f32() + i * qk + d.nope, float_bytes(d.rope));
   }
+}
+
+// expand_outputs for any other format of kv_b: a linear layer for each head.
+void expand_outputs_streaming(const Context& ctx, const Tensor& latent, const Tensor& kv_b, const MlaDims& d,
+                              Tensor& y) {
+  std::vector<Product> products;
+  for (int64_t h = 0; h < d.heads; ++h) {
+    products.push_back({.x = latent.f32() + h * d.rank,
+                        .rows = y.rows(),
+                        .weight = &kv_b,
+                        .y = y.f32() + h * d.v,
+                        .x_row = d.heads * d.rank,
+                        .y_row = d.heads * d.v,
+                        .first = h * (d.nope + d.v) + d.nope,
+                        .outs = d.v});
+  }
+  multiply_streaming(ctx, products);
 }
 
 // Latent outputs (R, H, rank) times W_UV^T (rank, v) into (R, H, v).
@@ -137,8 +180,14 @@ Tensor mla_absorbed(Context& ctx, const Tensor& q, const Tensor& kv_b, std::span
   Tensor absorbed = Tensor::empty(ctx, {q.rows(), d.heads * width});
   Tensor y = Tensor::empty(ctx, {q.rows(), d.heads * d.v});
   if (ctx.dry_run()) return y;
-  const WeightView view = view_weight(kv_b);
-  absorb_queries(ctx, q, view, d, absorbed);
+  const bool stored = is_read_as_stored(kv_b);
+  const WeightView view = stored ? view_weight(kv_b) : WeightView{};
+  if (stored) {
+    absorb_queries(ctx, q, view, d, absorbed);
+  } else {
+    absorb_queries_decoding(ctx, q, kv_b, d, absorbed);
+  }
+  copy_rotated(q, d, absorbed);
   const AttentionOptions options{.heads = d.heads,
                                  .kv_heads = 1,
                                  .qk_dim = width,
@@ -148,7 +197,11 @@ Tensor mla_absorbed(Context& ctx, const Tensor& q, const Tensor& kv_b, std::span
                                  .k_row = width,
                                  .v_row = width};
   const Tensor latent = attention_cached(ctx, absorbed, offsets, cached, options);
-  expand_outputs(ctx, latent, view, d, y);
+  if (stored) {
+    expand_outputs(ctx, latent, view, d, y);
+  } else {
+    expand_outputs_streaming(ctx, latent, kv_b, d, y);
+  }
   return y;
 }
 

@@ -50,20 +50,32 @@ bool trains_adapters(const std::vector<Tensor>& weights) {
   return weights.front().low_rank() != nullptr && weights.front().low_rank()->trains();
 }
 
-void grouped_forward(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights, const float* x,
-                     float* y) {
-  const int64_t in = weights.front().cols(), out = weights.front().dim(0);
-  const std::vector<WeightView> views = view_used(moe, weights);
+// Products of every expert's rows of x with its weight in each of the lists, into that list's output.
+struct ExpertOutputs {
+  const std::vector<Tensor>& weights;
+  float* y;
+};
+void grouped_forward(const Context& ctx, const Moe& moe, const float* x,
+                     std::initializer_list<ExpertOutputs> outputs) {
+  std::vector<Tensor> plain;  // matrices without their adapters
+  plain.reserve(outputs.size() * moe.gate.size());
   std::vector<Product> products;
-  for (size_t e = 0; e < weights.size(); ++e) {
+  for (size_t e = 0; e < moe.gate.size(); ++e) {
     const int64_t begin = moe.routing.first[e], rows = moe.routing.counts[e];
-    if (rows > 0) products.push_back({x + begin * in, rows, weights[e], views[e], y + begin * out});
+    if (rows == 0) continue;
+    for (const auto& [weights, y] : outputs) {
+      const Tensor& w = plain.emplace_back(weights[e].without_low_rank());
+      products.push_back({x + begin * w.cols(), rows, &w, y + begin * w.dim(0)});
+    }
   }
   multiply(ctx, products);
-  for_adapters(moe, weights, [&](const LowRank& l, int64_t begin, int64_t rows) {
-    Tensor h = Tensor::empty(ctx, {rows, l.rank()});
-    low_rank_forward(ctx, l, x + begin * in, rows, h.f32(), y + begin * out);
-  });
+  for (const auto& [weights, y] : outputs) {
+    const int64_t in = weights.front().cols(), out = weights.front().dim(0);
+    for_adapters(moe, weights, [&, out_rows = y](const LowRank& l, int64_t begin, int64_t rows) {
+      Tensor h = Tensor::empty(ctx, {rows, l.rank()});
+      low_rank_forward(ctx, l, x + begin * in, rows, h.f32(), out_rows + begin * out);
+    });
+  }
 }
 
 void grouped_input_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
@@ -316,12 +328,11 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
     Tensor rows = Tensor::empty(ctx, {slots, moe.width});
     if (!ctx.dry_run()) {
       gather(ctx, moe.routing, x.f32(), moe.width, rows.f32());
-      grouped_forward(ctx, moe, moe.gate, rows.f32(), g.f32());
-      grouped_forward(ctx, moe, moe.up, rows.f32(), u.f32());
+      grouped_forward(ctx, moe, rows.f32(), {{moe.gate, g.f32()}, {moe.up, u.f32()}});
       add_biases(ctx, moe, moe.gate_bias, g.f32());
       add_biases(ctx, moe, moe.up_bias, u.f32());
       swiglu_all(ctx, moe, g, u, h.f32());
-      grouped_forward(ctx, moe, moe.down, h.f32(), rows.f32());
+      grouped_forward(ctx, moe, h.f32(), {{moe.down, rows.f32()}});
       add_biases(ctx, moe, moe.down_bias, rows.f32());
       combine(ctx, moe.routing, rows.f32(), moe.width, y.f32());
     }

@@ -17,10 +17,10 @@ struct Problem {
 };
 
 // Logits of a chunk become losses (-log p) and, on request, softmax - onehot in place.
-void chunk_losses(const Context& ctx, const Problem& p, const WeightView& view, RowChunk chunk, float* logits,
-                  bool gradient, float* losses) {
+void chunk_losses(const Context& ctx, const Problem& p, RowChunk chunk, float* logits, bool gradient,
+                  float* losses) {
   const int64_t vocab = p.head.dim(0);
-  const Product product{p.hidden.f32() + chunk.begin * p.hidden.cols(), chunk.rows, p.head, view, logits};
+  const Product product{p.hidden.f32() + chunk.begin * p.hidden.cols(), chunk.rows, &p.head, logits};
   multiply(ctx, {&product, 1});
   if (p.temperature != 1) {
     kernels::scale(ctx.pool, ctx.kernels, chunk.rows * vocab, 1 / p.temperature, logits, logits);
@@ -47,7 +47,7 @@ void backward(const Context& ctx, const Problem& p, const Tensor& y) {
   std::vector<float> losses(static_cast<size_t>(step));
   for (int64_t begin = 0; begin < rows; begin += step) {
     const RowChunk chunk{begin, std::min(step, rows - begin)};
-    chunk_losses(ctx, p, view, chunk, logits.f32(), true, losses.data());
+    chunk_losses(ctx, p, chunk, logits.f32(), true, losses.data());
     ctx.pool.parallel_for(chunk.rows, 1, [&](int64_t first, int64_t last, int) {
       for (int64_t r = first; r < last; ++r) {
         const int64_t place = p.places[static_cast<size_t>(begin + r)];
@@ -79,10 +79,9 @@ Tensor token_log_probs(Context& ctx, const Tensor& hidden, const Tensor& head,
   {
     Tensor logits = Tensor::empty(ctx, {step, head.dim(0)});
     std::vector<float> losses(static_cast<size_t>(step));
-    const WeightView view = ctx.dry_run() ? WeightView{} : view_weight(head);
     for (int64_t begin = 0; begin < rows && !ctx.dry_run(); begin += step) {
       const RowChunk chunk{begin, std::min(step, rows - begin)};
-      chunk_losses(ctx, p, view, chunk, logits.f32(), false, losses.data());
+      chunk_losses(ctx, p, chunk, logits.f32(), false, losses.data());
       for (int64_t r = 0; r < chunk.rows; ++r) {
         y.f32()[p.places[static_cast<size_t>(begin + r)]] = -losses[static_cast<size_t>(r)];
       }

@@ -1,4 +1,5 @@
 // Element-wise conversions and functions over arrays.
+#include "kernels/impl/quant_load.h"
 #include "kernels/kernels.h"
 #include "kernels/vec.h"
 
@@ -14,6 +15,16 @@ void bf16_to_f32(int64_t n, const uint16_t* x, float* y) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(y + i, load(x + i));
   if (i < n) store_first(y + i, load_first(x + i, static_cast<int>(n - i)), static_cast<int>(n - i));
+}
+
+void f16_to_f32(int64_t n, const uint16_t* x, float* y) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    HalfVec halves;
+    __builtin_memcpy(&halves, x + i, sizeof halves);
+    store(y + i, half_to_float(__builtin_convertvector(halves, IntVec)));
+  }
+  for (; i < n; ++i) store_first(y + i, half_to_float(IntVec{x[i]}), 1);
 }
 
 void exp(int64_t n, const float* x, float* y) {

@@ -1,6 +1,7 @@
 // Fills this instruction set's Table. Each kernel has a declaration and an initialiser here; leaving one out
 // is a compile error (missing-field-initializers), a signature that differs from the field's is a link error.
 #include "kernels/impl/gemm_tile.h"
+#include "kernels/impl/quant_tile.h"
 #include "kernels/kernels.h"
 #include "kernels/vec.h"
 
@@ -23,6 +24,7 @@ Kernel<decltype(Table::fma_loop)> fma_loop;
 Kernel<decltype(Table::read_loop)> read_loop;
 Kernel<decltype(Table::f32_to_bf16)> f32_to_bf16;
 Kernel<decltype(Table::bf16_to_f32)> bf16_to_f32;
+Kernel<decltype(Table::f16_to_f32)> f16_to_f32;
 Kernel<decltype(Table::exp)> exp;
 Kernel<decltype(Table::rms_norm_forward)> rms_norm_forward;
 Kernel<decltype(Table::rms_norm_backward)> rms_norm_backward;
@@ -54,6 +56,9 @@ Kernel<decltype(Table::gemm_pack_a)> gemm_pack_a;
 Kernel<decltype(Table::gemm_pack_b)> gemm_pack_b;
 Kernel<decltype(Table::gemm_block)> gemm_block;
 Kernel<decltype(Table::linear_dot)> linear_dot;
+Kernel<decltype(Table::quantize_rows)> quantize_rows;
+Kernel<decltype(Table::dequantize)> dequantize;
+Kernel<decltype(Table::quant_dot)> quant_dot;
 
 #define FRUGAL_NAME_OF(target) #target
 #define FRUGAL_NAME(target) FRUGAL_NAME_OF(target)
@@ -64,6 +69,7 @@ extern const Table table = {
     .read_loop = read_loop,
     .f32_to_bf16 = f32_to_bf16,
     .bf16_to_f32 = bf16_to_f32,
+    .f16_to_f32 = f16_to_f32,
     .exp = exp,
     .rms_norm_forward = rms_norm_forward,
     .rms_norm_backward = rms_norm_backward,
@@ -97,6 +103,10 @@ extern const Table table = {
     .gemm_pack_b = gemm_pack_b,
     .gemm_block = gemm_block,
     .linear_dot = linear_dot,
+    .quant_columns = kQuantColumns,
+    .quantize_rows = quantize_rows,
+    .dequantize = dequantize,
+    .quant_dot = quant_dot,
 };
 
 }  // namespace frugal::kernels::KERNEL_TARGET

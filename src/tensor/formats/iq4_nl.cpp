@@ -88,6 +88,7 @@ extern const Format iq4_nl{.name = "iq4_nl",
                            .block = kBlock,
                            .block_bytes = kBytes,
                            .substitute = &f16,
+                           .blocks = kernels::Blocks::iq4_nl,
                            .decode = decode,
                            .encode_weighted = encode};
 

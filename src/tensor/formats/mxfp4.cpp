@@ -89,6 +89,7 @@ extern const Format mxfp4{.name = "mxfp4",
                           .block = kBlock,
                           .block_bytes = kBytes,
                           .substitute = &f16,
+                          .blocks = kernels::Blocks::mxfp4,
                           .decode = decode,
                           .encode_weighted = encode};
 

@@ -44,6 +44,7 @@ extern const Format q2_k{.name = "q2_k",
                          .block = kSuperBlock,
                          .block_bytes = kBytes,
                          .substitute = &iq4_nl,
+                         .blocks = kernels::Blocks::q2_k,
                          .decode = decode,
                          .encode_weighted = encode};
 

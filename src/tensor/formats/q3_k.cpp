@@ -60,6 +60,7 @@ extern const Format q3_k{.name = "q3_k",
                          .block = kSuperBlock,
                          .block_bytes = kBytes,
                          .substitute = &iq4_nl,
+                         .blocks = kernels::Blocks::q3_k,
                          .decode = decode,
                          .encode_weighted = encode};
 

@@ -40,6 +40,7 @@ extern const Format q4_1{.name = "q4_1",
                          .block = kBlock,
                          .block_bytes = kBytes,
                          .substitute = &f16,
+                         .blocks = kernels::Blocks::q4_1,
                          .decode = decode,
                          .encode_weighted = encode};
 

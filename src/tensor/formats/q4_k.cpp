@@ -43,6 +43,7 @@ extern const Format q4_k{.name = "q4_k",
                          .block = kSuperBlock,
                          .block_bytes = kBytes,
                          .substitute = &q5_0,
+                         .blocks = kernels::Blocks::q4_k,
                          .decode = decode,
                          .encode_weighted = encode};
 

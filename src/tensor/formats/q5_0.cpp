@@ -39,6 +39,7 @@ extern const Format q5_0{.name = "q5_0",
                          .block = kBlock,
                          .block_bytes = kBytes,
                          .substitute = &f16,
+                         .blocks = kernels::Blocks::q5_0,
                          .decode = decode,
                          .encode_weighted = encode};
 

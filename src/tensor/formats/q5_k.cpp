@@ -50,6 +50,7 @@ extern const Format q5_k{.name = "q5_k",
                          .block = kSuperBlock,
                          .block_bytes = kBytes,
                          .substitute = &q5_1,
+                         .blocks = kernels::Blocks::q5_k,
                          .decode = decode,
                          .encode_weighted = encode};
 

@@ -47,6 +47,7 @@ extern const Format q6_k{.name = "q6_k",
                          .block = kSuperBlock,
                          .block_bytes = kBytes,
                          .substitute = &q8_0,
+                         .blocks = kernels::Blocks::q6_k,
                          .decode = decode,
                          .encode_weighted = encode};
 

@@ -41,6 +41,7 @@ extern const Format q8_0{.name = "q8_0",
                          .block = kBlock,
                          .block_bytes = kBytes,
                          .substitute = &f16,
+                         .blocks = kernels::Blocks::q8_0,
                          .decode = decode,
                          .encode_weighted = encode};
 

@@ -1,0 +1,253 @@
+// Products of block-quantised weights with int8 activations. A tile of kLanes rows of W is unpacked (as codes
+// of one byte, a row in each lane) into scratch that stays in the first-level cache, and meets every row of
+// x there; one row or five hundred take the same path. An output is one chain over the blocks in order:
+//   sum += f32(sum of (code - zero) q, exact) * (scale_w * scale_x)  [sum += offset_w * (scale_x * sum of q)]
+// so it depends neither on the number of rows nor on the instruction set, but where that has no fused
+// multiply.
+#include "kernels/impl/quant_blocks.h"
+#include "kernels/impl/quant_tile.h"
+#include "kernels/kernels.h"
+#include "kernels/vec.h"
+
+namespace frugal::kernels::KERNEL_TARGET {
+namespace {
+
+static inline float as_float(const int32_t* from) {
+  float x;
+  __builtin_memcpy(&x, from, sizeof x);
+  return x;
+}
+
+// sums[c] += codes . x over 4-value groups [begin, begin + Count): lane by lane the exact product of a row's
+// codes (w, one vector a group) and the words of column c (x, C words a group).
+#if defined(__AVX512VNNI__)
+template <class Format, int C, int Count>
+static inline void add_products(const IntVec* w, const int32_t* x, IntVec (&sums)[C]) {
+#pragma GCC unroll 8
+  for (int g = 0; g < Count; ++g) {
+    const __m512i codes = (__m512i)w[g];
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c)
+      sums[c] = (IntVec)_mm512_dpbusd_epi32((__m512i)sums[c], codes, _mm512_set1_epi32(x[g * C + c]));
+  }
+}
+#elif defined(__AVX2__)
+#if defined(__AVX512F__)
+static inline __m512i pairs_unsigned(IntVec codes, int32_t x) {
+  return _mm512_maddubs_epi16((__m512i)codes, _mm512_set1_epi32(x));
+}
+static inline __m512i pairs_signed(IntVec codes, int32_t x) {  // |code| x (q with the code's sign)
+  const __m512i w = (__m512i)codes, q = _mm512_set1_epi32(x);
+  return _mm512_maddubs_epi16(_mm512_abs_epi8(w),
+                              _mm512_mask_sub_epi8(q, _mm512_movepi8_mask(w), _mm512_setzero_si512(), q));
+}
+static inline __m512i add_pairs(__m512i a, __m512i b) {
+  return _mm512_add_epi16(a, b);
+}
+static inline IntVec widen_pairs(__m512i a) {
+  return (IntVec)_mm512_madd_epi16(a, _mm512_set1_epi16(1));
+}
+#else
+static inline __m256i pairs_unsigned(IntVec codes, int32_t x) {
+  return _mm256_maddubs_epi16((__m256i)codes, _mm256_set1_epi32(x));
+}
+static inline __m256i pairs_signed(IntVec codes, int32_t x) {
+  const __m256i w = (__m256i)codes;
+  return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(_mm256_set1_epi32(x), w));
+}
+static inline __m256i add_pairs(__m256i a, __m256i b) {
+  return _mm256_add_epi16(a, b);
+}
+static inline IntVec widen_pairs(__m256i a) {
+  return (IntVec)_mm256_madd_epi16(a, _mm256_set1_epi16(1));
+}
+#endif
+// maddubs saturates: codes times 127, two products, kHeadroom of them must stay below 32768. A code of
+// magnitude 128 (the least a signed byte can be) just does.
+template <class Format, int C, int Count>
+static inline void add_products(const IntVec* w, const int32_t* x, IntVec (&sums)[C]) {
+  constexpr int kStep = Format::kHeadroom < Count ? Format::kHeadroom : Count;
+#pragma GCC unroll 8
+  for (int g = 0; g < Count; g += kStep) {
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) {
+      const auto pairs = [&](int i) {
+        return Format::kSigned ? pairs_signed(w[i], x[i * C + c]) : pairs_unsigned(w[i], x[i * C + c]);
+      };
+      auto sum = pairs(g);
+#pragma GCC unroll 8
+      for (int i = g + 1; i < g + kStep; ++i) sum = add_pairs(sum, pairs(i));
+      sums[c] += widen_pairs(sum);
+    }
+  }
+}
+#else
+template <class Format, int C, int Count>
+static inline void add_products(const IntVec* w, const int32_t* x, IntVec (&sums)[C]) {
+  for (int g = 0; g < Count; ++g) {
+    for (int i = 0; i < 4; ++i) {
+      const IntVec code = Format::kSigned ? signed_byte_of(w[g], i) : byte_of(w[g], i);
+      for (int c = 0; c < C; ++c) sums[c] += code * static_cast<int8_t>(x[g * C + c] >> (8 * i) & 255);
+    }
+  }
+}
+#endif
+
+// One scaled part of a block: Count groups of codes, and where the panel has this part's sums.
+template <class Format, int C, int Count>
+static inline void add_part(const IntVec* codes, const int32_t* q, Vec scale, Vec offset,
+                            const int32_t* x_scale, const int32_t* x_sums, Vec (&sums)[C]) {
+  IntVec products[C];
+#pragma GCC unroll 8
+  for (int c = 0; c < C; ++c) {
+    products[c] = IntVec{};
+    if constexpr (Format::kZeroShift != kNone) products[c] = broadcast_int(x_sums[c]) << Format::kZeroShift;
+  }
+  add_products<Format, C, Count>(codes, q, products);
+#pragma GCC unroll 8
+  for (int c = 0; c < C; ++c) {
+    sums[c] = fma(to_float(products[c]), scale * broadcast(as_float(x_scale + c)), sums[c]);
+    if constexpr (Format::kOffset) sums[c] = fma(offset, broadcast(as_float(x_sums + C + c)), sums[c]);
+  }
+}
+
+struct Output {
+  float* y;
+  int64_t y_row;
+  int lanes;
+  bool add;
+};
+
+// `blocks` blocks of a tile with the C columns of a panel.
+template <class Format, int C>
+static void dot_panel(int64_t blocks, const IntVec* w, const int32_t* x, int64_t words, const Output& to) {
+  constexpr int kParts = 32 / Format::kScaled;
+  Vec sums[C];
+#pragma GCC unroll 8
+  for (int c = 0; c < C; ++c) {
+    const float* y = to.y + c * to.y_row;
+    sums[c] = !to.add ? zero() : to.lanes == kLanes ? load(y) : load_first(y, to.lanes);
+  }
+  for (int64_t b = 0; b < blocks; ++b, w += kBlockVectors<Format>, x += words * C) {
+    if constexpr (kParts == 1) {
+      add_part<Format, C, 8>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[9] : zero(), x + 8 * C, x + 9 * C,
+                             sums);
+    } else {
+      add_part<Format, C, 4>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[10] : zero(), x + 8 * C, x + 11 * C,
+                             sums);
+      add_part<Format, C, 4>(w + 4, x + 4 * C, (Vec)w[9], Format::kOffset ? (Vec)w[11] : zero(), x + 8 * C,
+                             x + 13 * C, sums);
+    }
+  }
+#pragma GCC unroll 8
+  for (int c = 0; c < C; ++c) {
+    float* y = to.y + c * to.y_row;
+    if (to.lanes == kLanes) {
+      store(y, sums[c]);
+    } else {
+      store_first(y, sums[c], to.lanes);
+    }
+  }
+}
+
+template <class Format, int C>
+static inline void dot_panel_of(int columns, int64_t blocks, const IntVec* w, const int32_t* x, int64_t words,
+                                const Output& to) {
+  if constexpr (C > 0) {
+    if (columns == C) return dot_panel<Format, C>(blocks, w, x, words, to);
+    dot_panel_of<Format, C - 1>(columns, blocks, w, x, words, to);
+  }
+}
+
+// A piece of the inner dimension of kLanes rows, unpacked. The next tile's bytes, which follow these rows,
+// are asked for meanwhile: a row is too short for the hardware to look ahead well. Into the second-level
+// cache: in the first they would be gone before they are read.
+template <class Format>
+static inline void unpack_piece(const uint8_t* from, int64_t stride, int64_t values, const uint8_t* next,
+                                IntVec* to) {
+  constexpr int64_t kStep = Format::kBytes * kLanes;
+  for (int64_t v = 0; v < values; v += Format::kValues) {
+    for (int64_t line = 0; line < kStep; line += 64) __builtin_prefetch(next + line, 0, 2);
+    next += kStep;
+    Format::run(from, stride, to);
+    from += Format::kBytes;
+    to += Format::kValues / 32 * kBlockVectors<Format>;
+  }
+}
+
+template <class Format>
+static void dot_of(const QuantDot& p, uint8_t* scratch) {
+  constexpr int64_t kTileBytes = kQuantPiece / 32 * kBlockVectors<Format> * sizeof(IntVec);
+  static_assert(kTileBytes + kQuantPiece / Format::kValues * Format::kBytes * kLanes <=
+                static_cast<int64_t>(kQuantScratch));
+  IntVec* const tile = reinterpret_cast<IntVec*>(scratch);
+  uint8_t* const spare = scratch + kTileBytes;  // rows of the last tile, repeated until there are kLanes
+  const int64_t words = p.halves ? kPanelWordsHalves : kPanelWords, row_words = p.in / 32 * words;
+  const int64_t pieces = (p.in + kQuantPiece - 1) / kQuantPiece;
+  const int64_t step =
+      ((p.in + pieces - 1) / pieces + Format::kValues - 1) / Format::kValues * Format::kValues;
+  for (int64_t row = p.begin; row < p.end; row += kLanes) {
+    const int lanes = static_cast<int>(p.end - row < kLanes ? p.end - row : kLanes);
+    const uint8_t* const rows = static_cast<const uint8_t*>(p.w) + row * p.w_row;
+    for (int64_t begin = 0; begin < p.in; begin += step) {
+      const int64_t values = p.in - begin < step ? p.in - begin : step;
+      const int64_t bytes = values / Format::kValues * Format::kBytes;
+      const uint8_t* from = rows + begin / Format::kValues * Format::kBytes;
+      int64_t stride = p.w_row;
+      const uint8_t* next = rows + kLanes * p.w_row + begin / Format::kValues * Format::kBytes * kLanes;
+      if (lanes < kLanes) {
+        for (int r = 0; r < kLanes; ++r) {
+          const int64_t source = (r < lanes ? r : lanes - 1) * p.w_row;
+          __builtin_memcpy(spare + r * bytes, from + source, static_cast<size_t>(bytes));
+        }
+        from = next = spare;
+        stride = bytes;
+      }
+      unpack_piece<Format>(from, stride, values, next, tile);
+      const int32_t* x = p.x;
+      for (int64_t column = 0; column < p.rows; column += kQuantColumns, x += kQuantColumns * row_words) {
+        const int columns =
+            static_cast<int>(p.rows - column < kQuantColumns ? p.rows - column : kQuantColumns);
+        const Output to{p.y + column * p.y_row + row, p.y_row, lanes, begin > 0};
+        dot_panel_of<Format, kQuantColumns>(columns, values / 32, tile, x + begin / 32 * words * columns,
+                                            words, to);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void quant_dot(const QuantDot& p, void* scratch) {
+  uint8_t* const to = static_cast<uint8_t*>(scratch);
+  switch (p.format) {
+    case Blocks::none:
+      return;
+    case Blocks::q8_0:
+      return dot_of<Unpack<Blocks::q8_0>>(p, to);
+    case Blocks::q4_0:
+      return dot_of<Unpack<Blocks::q4_0>>(p, to);
+    case Blocks::q4_1:
+      return dot_of<Unpack<Blocks::q4_1>>(p, to);
+    case Blocks::q5_0:
+      return dot_of<Unpack<Blocks::q5_0>>(p, to);
+    case Blocks::q5_1:
+      return dot_of<Unpack<Blocks::q5_1>>(p, to);
+    case Blocks::mxfp4:
+      return dot_of<Unpack<Blocks::mxfp4>>(p, to);
+    case Blocks::iq4_nl:
+      return dot_of<Unpack<Blocks::iq4_nl>>(p, to);
+    case Blocks::q2_k:
+      return dot_of<Unpack<Blocks::q2_k>>(p, to);
+    case Blocks::q3_k:
+      return dot_of<Unpack<Blocks::q3_k>>(p, to);
+    case Blocks::q4_k:
+      return dot_of<Unpack<Blocks::q4_k>>(p, to);
+    case Blocks::q5_k:
+      return dot_of<Unpack<Blocks::q5_k>>(p, to);
+    case Blocks::q6_k:
+      return dot_of<Unpack<Blocks::q6_k>>(p, to);
+  }
+}
+
+}  // namespace frugal::kernels::KERNEL_TARGET
