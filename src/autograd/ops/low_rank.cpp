@@ -196,8 +196,7 @@ Tensor scale_outputs(Context& ctx, const Tensor& z, const Tensor& magnitude, std
 }  // namespace
 
 void low_rank_input(const Context& ctx, const LowRank& l, const float* x, int64_t rows, float* h) {
-  const WeightView a = view_of(l.a);
-  const Product down{x, rows, l.a, a, h};
+  const Product down{x, rows, &l.a, h};
   multiply(ctx, {&down, 1});
   scale_in_place(ctx, rows * l.rank(), l.scale, h);
 }
@@ -205,15 +204,15 @@ void low_rank_input(const Context& ctx, const LowRank& l, const float* x, int64_
 void low_rank_forward(const Context& ctx, const LowRank& l, const float* x, int64_t rows, float* h,
                       float* y) {
   low_rank_input(ctx, l, x, rows, h);
-  const WeightView b = view_of(l.b);
   if (!ctx.stream_weights) {
+    const WeightView b = view_of(l.b);
     kernels::Gemm up = forward_problem(h, rows, l.b, b, y);
     up.accumulate = true;
     run(ctx, up);
     return;
   }
   Tensor update = Tensor::empty(ctx, {rows, l.out()});
-  const Product up{h, rows, l.b, b, update.f32()};
+  const Product up{h, rows, &l.b, update.f32()};
   multiply(ctx, {&up, 1});
   kernels::axpy(ctx.pool, ctx.kernels, update.size(), 1.0f, update.f32(), y);
 }
