@@ -17,8 +17,8 @@ struct Conversion {
   const Format* format = nullptr;                // of matrices; null: as they are
   const GgufMix* mix = nullptr;                  // in place of `format`: by tensor, GGUF only
   const Importance* importance = nullptr;        // of the source's parameters; null: all inputs count alike
-  fs::path adapter;                              // to be merged into the weights; empty: none
   std::function<void(const std::string&)> note;  // told of substitutes and of what is left out
+  fs::path adapter;                              // to be merged into the weights; empty: none
 };
 
 // `source` as find_model() gives it, an adapter too, which is then merged into its base model; `out` is a

@@ -31,6 +31,19 @@ std::string added_tokens(const GgmlVocabulary& v) {
   return "[\n" + out + "\n  ]";
 }
 
+// Whether all added tokens have ids after those of the vocabulary. Hugging Face's library numbers an added
+// token that is not in the vocabulary so, whatever id the file says; those that stand elsewhere (SmolLM2's
+// are the first) must be in it.
+bool added_stand_behind(const GgmlVocabulary& v) {
+  bool seen = false;
+  for (size_t id = 0; id < v.tokens.size(); ++id) {
+    const bool added = is_added(v.type(id));
+    if (seen && !added) return false;
+    seen = seen || added;
+  }
+  return true;
+}
+
 std::string post_processor(const GgmlVocabulary& v, const Ends& ends) {
   if (!ends.bos && !ends.eos) return "null";
   Json single = Json::array(), special = Json::object();
@@ -133,8 +146,10 @@ std::string bpe_json(const GgmlVocabulary& v, const GgmlPre& pre) {
   p.model =
       fmt::format(R"("unk_token": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": {})",
                   pre.ignore_merges);
+  const bool behind = added_stand_behind(v);
   for (size_t id = 0; id < v.tokens.size(); ++id) {
-    if (!is_added(v.type(id))) append(p.vocab, json_text(v.tokens[id]) + ": " + std::to_string(id));
+    if (behind && is_added(v.type(id))) continue;
+    append(p.vocab, json_text(v.tokens[id]) + ": " + std::to_string(id));
   }
   for (const std::string_view merge : v.merges) append(p.merges, json_text(merge));
   return document(v, p);

@@ -91,6 +91,14 @@ TEST(GgmlVocabularies, ByteLevelBpeComesBack) {
               original.encode(text.get<std::string>(), control));
   }
   EXPECT_SAYS("rows of embeddings", original.to_ggml(original.vocab_size() - 1));
+  // The first ids are added tokens. Hugging Face's library keeps such an id only for what is in the
+  // vocabulary.
+  const Json json = parse_json(back.json(), "tokenizer.json");
+  for (const Json& token : json["added_tokens"]) {
+    const auto entry = json["model"]["vocab"].find(token["content"].get<std::string>());
+    ASSERT_NE(entry, json["model"]["vocab"].end()) << token["content"];
+    EXPECT_EQ(*entry, token["id"]);
+  }
 }
 
 // A vocabulary whose texts are its own.
