@@ -13,6 +13,9 @@ namespace frugal::kernels {
 
 // Number formats that kernels read directly. bf16 is the upper half of an f32, rounded to nearest even.
 enum class Element : uint8_t { f32, bf16 };
+// How cached keys and values are stored. q8_0: blocks of 34 bytes, an f16 scale and 32 signed bytes (GGUF's).
+enum class KvType : uint8_t { f32, bf16, q8_0 };
+constexpr int64_t kQ8Values = 32, kQ8Bytes = 34;
 
 // Arguments of the row-wise kernels: rowwise_args.h.
 struct RmsNorm;
@@ -120,6 +123,9 @@ struct Table {
   // --- attention (impl/attention.cpp): adds chunks of keys to rows' softmax, merges two states, divides and
   // writes out
   void (*attention_forward)(const AttentionHead& head, const AttentionTask& task);
+  // As attention_forward, for few rows: reads keys as they lie (impl/attention_stream.cpp). The scores' sums
+  // have another order.
+  void (*attention_stream)(const AttentionHead& head, const AttentionTask& task);
   void (*attention_merge)(int64_t rows, int64_t v_padded, const AttentionState& from,
                           const AttentionState& to);
   void (*attention_finish)(const AttentionHead& head, int64_t row_begin, int64_t row_end,

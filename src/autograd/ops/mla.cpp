@@ -3,9 +3,11 @@
 // the output, so that attention streams one latent row per key instead of H of them.
 #include <cstring>
 
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "autograd/ops/matmul.h"
 #include "core/error.h"
+#include "kernels/linear.h"
 
 namespace frugal::ops {
 namespace {
@@ -83,31 +85,29 @@ void absorb_queries(const Context& ctx, const Tensor& q, const WeightView& kv_b,
 void expand_outputs(const Context& ctx, const Tensor& latent, const WeightView& kv_b, const MlaDims& d,
                     Tensor& y) {
   const int64_t element = kv_b.type == kernels::Element::bf16 ? 2 : 4;
-  std::vector<kernels::Gemm> problems;
+  std::vector<kernels::LinearProblem> problems;
   for (int64_t h = 0; h < d.heads; ++h) {
     const auto* w =
         static_cast<const std::byte*>(kv_b.data) + (h * (d.nope + d.v) + d.nope) * d.rank * element;
-    problems.push_back({.m = y.rows(),
-                        .n = d.v,
-                        .k = d.rank,
-                        .a = latent.f32() + h * d.rank,
-                        .a_row = d.heads * d.rank,
-                        .a_col = 1,
-                        .b = w,
-                        .b_type = kv_b.type,
-                        .b_row = 1,
-                        .b_col = d.rank,
-                        .c = y.f32() + h * d.v,
-                        .c_row = d.heads * d.v,
-                        .accumulate = false});
+    problems.push_back({.rows = y.rows(),
+                        .in = d.rank,
+                        .out = d.v,
+                        .x = latent.f32() + h * d.rank,
+                        .x_row = d.heads * d.rank,
+                        .w = w,
+                        .w_type = kv_b.type,
+                        .w_row = d.rank,
+                        .y = y.f32() + h * d.v,
+                        .y_row = d.heads * d.v});
   }
-  kernels::gemm(ctx.pool, ctx.kernels, problems, kernels::Precision::f32);
+  kernels::linear(ctx.pool, ctx.kernels, problems);
 }
 
 }  // namespace
 
 KeysValues mla_keys_values(Context& ctx, const Tensor& kv, const Tensor& k_pe, const MlaDims& d) {
   CHECK(kv.cols() == d.heads * (d.nope + d.v) && k_pe.cols() == d.rope && kv.rows() == k_pe.rows());
+  const OpScope scope(ctx, "mla keys and values", 0, 2 * bytes_of(kv, k_pe));
   KeysValues out{Tensor::empty(ctx, {kv.rows(), d.heads * (d.nope + d.rope)}),
                  Tensor::empty(ctx, {kv.rows(), d.heads * d.v})};
   if (!ctx.dry_run()) expand(ctx, kv, k_pe, d, out);
@@ -134,6 +134,8 @@ Tensor mla_absorbed(Context& ctx, const Tensor& q, const Tensor& kv_b, std::span
                     const Format& kv_format) {
   CHECK(ctx.tape == nullptr, "the absorbed form has no gradient");
   const int64_t width = d.rank + d.rope;
+  const OpScope scope(ctx, "mla absorb", product_flops(q.rows(), d.rank, d.heads * (d.nope + d.v)),
+                      bytes_of(kv_b));
   Tensor absorbed = Tensor::empty(ctx, {q.rows(), d.heads * width});
   Tensor y = Tensor::empty(ctx, {q.rows(), d.heads * d.v});
   if (ctx.dry_run()) return y;

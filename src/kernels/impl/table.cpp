@@ -45,6 +45,7 @@ Kernel<decltype(Table::scale)> scale;
 Kernel<decltype(Table::sum_of_squares)> sum_of_squares;
 Kernel<decltype(Table::adamw_update)> adamw_update;
 Kernel<decltype(Table::attention_forward)> attention_forward;
+Kernel<decltype(Table::attention_stream)> attention_stream;
 Kernel<decltype(Table::attention_merge)> attention_merge;
 Kernel<decltype(Table::attention_finish)> attention_finish;
 Kernel<decltype(Table::attention_backward)> attention_backward;
@@ -86,6 +87,7 @@ extern const Table table = {
     .sum_of_squares = sum_of_squares,
     .adamw_update = adamw_update,
     .attention_forward = attention_forward,
+    .attention_stream = attention_stream,
     .attention_merge = attention_merge,
     .attention_finish = attention_finish,
     .attention_backward = attention_backward,
