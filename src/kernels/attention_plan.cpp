@@ -11,6 +11,7 @@ void check_attention(const Attention& a) {
         a.kv_heads);
   CHECK(a.qk_dim > 0 && a.v_dim > 0, "head sizes {} and {}", a.qk_dim, a.v_dim);
   CHECK(a.scale > 0, "scale {} must be above 0", a.scale);
+  CHECK(a.kv_type != KvType::q4_0, "keys and values in q4_0");
   if (a.kv_type == KvType::q8_0) {
     CHECK((a.qk_dim | a.v_dim | a.k_row | a.v_row) % kQ8Values == 0,
           "heads of {} and {} in rows of {} and {} are not blocks of {}", a.qk_dim, a.v_dim, a.k_row, a.v_row,

@@ -24,6 +24,8 @@ inline int64_t kv_bytes(KvType type, int64_t values) {
       return values * 2;
     case KvType::q8_0:
       return values / kQ8Values * kQ8Bytes;
+    case KvType::q4_0:
+      return values / kQ8Values * kQ4Bytes;
   }
   return 0;
 }

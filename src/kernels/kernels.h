@@ -13,9 +13,24 @@ namespace frugal::kernels {
 
 // Number formats that kernels read directly. bf16 is the upper half of an f32, rounded to nearest even.
 enum class Element : uint8_t { f32, bf16 };
-// How cached keys and values are stored. q8_0: blocks of 34 bytes, an f16 scale and 32 signed bytes (GGUF's).
-enum class KvType : uint8_t { f32, bf16, q8_0 };
-constexpr int64_t kQ8Values = 32, kQ8Bytes = 34;
+// How rows are stored that kernels decode as they read: cached keys and values, and weights for weigh_rows.
+// q8_0: blocks of 34 bytes, an f16 scale and 32 signed bytes; q4_0 (weights only): 18 bytes, 32 numbers of 4
+// bits less 8, the first 16 in the low halves (both GGUF's).
+enum class KvType : uint8_t { f32, bf16, q8_0, q4_0 };
+constexpr int64_t kQ8Values = 32, kQ8Bytes = 34, kQ4Bytes = 18;
+
+// y (rows, out) = x (rows, in) . W (in, out): W's rows lie along the inner dimension. Each output is one
+// chain of multiply-adds, in order. Strides of x and y count floats.
+struct WeighRows {
+  KvType type;
+  int64_t rows, in, out;  // in blocks of kQ8Values for q8_0 and q4_0
+  const float* x;
+  int64_t x_row;
+  const void* w;
+  int64_t w_bytes;  // from row to row
+  float* y;
+  int64_t y_row;
+};
 
 // Arguments of the row-wise kernels: rowwise_args.h.
 struct RmsNorm;
@@ -135,6 +150,10 @@ struct Table {
   void (*attention_backward)(const AttentionHead& head, const AttentionGradTask& task);
   void (*attention_delta)(int64_t rows, int64_t heads, int64_t v_dim, const float* out, int64_t out_row,
                           const float* dout, int64_t dout_row, float* delta);
+
+  // Outputs [begin, end) of every row, begin a multiple of kQ8Values (impl/weigh_rows.cpp; weigh.h is the way
+  // to call it).
+  void (*weigh_rows)(const WeighRows& args, int64_t begin, int64_t end);
 
   // --- packed matrix products (impl/gemm.cpp; gemm.h is the way to call them)
   // The register tile: A is packed in panels of gemm_rows rows, B in panels of gemm_columns columns.

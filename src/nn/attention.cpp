@@ -148,12 +148,13 @@ const Tensor& MlaAttention::up_projection(Context& ctx) {
   if (weight.is_f32() || &weight.format() == &formats::bf16) return weight;
   if (decoded_from_ == weight.data() && decoded_) return decoded_;
   decoded_ = Tensor::empty(ctx, weight.shape());
-  decoded_from_ = weight.data();
+  decoded_from_ = nullptr;
   if (ctx.dry_run()) return decoded_;
   constexpr int64_t kGrain = 16;
   ctx.pool.parallel_for(weight.rows(), kGrain, [&](int64_t begin, int64_t end, int) {
     weight.decode_rows(begin, end, decoded_.f32() + begin * weight.cols());
   });
+  decoded_from_ = weight.data();
   return decoded_;
 }
 

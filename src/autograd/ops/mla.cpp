@@ -8,6 +8,7 @@
 #include "autograd/ops/matmul.h"
 #include "core/error.h"
 #include "kernels/linear.h"
+#include "kernels/weigh.h"
 
 namespace frugal::ops {
 namespace {
@@ -53,29 +54,33 @@ void expand_backward(const Context& ctx, const MlaDims& d, int64_t rows, const f
   });
 }
 
-// One GEMM per head: rows of q_nope (R, nope) times W_UK (nope, rank) into q_absorbed (R, H, rank + rope).
-void absorb_queries(const Context& ctx, const Tensor& q, const WeightView& kv_b, const MlaDims& d,
+kernels::KvType row_type(const Format& format) {
+  if (&format == &formats::bf16) return kernels::KvType::bf16;
+  if (&format == &formats::q8_0) return kernels::KvType::q8_0;
+  if (&format == &formats::q4_0) return kernels::KvType::q4_0;
+  CHECK(&format == &formats::f32, "kv_b in {}", format.name);
+  return kernels::KvType::f32;
+}
+
+// Rows of q_nope (R, nope) times W_UK (nope, rank) of their head into q_absorbed (R, H, rank + rope).
+void absorb_queries(const Context& ctx, const Tensor& q, const Tensor& kv_b, const MlaDims& d,
                     Tensor& absorbed) {
   const int64_t qk = d.nope + d.rope, width = d.rank + d.rope;
-  const int64_t element = kv_b.type == kernels::Element::bf16 ? 2 : 4;
-  std::vector<kernels::Gemm> problems;
+  const int64_t row_bytes = kv_b.format().bytes(d.rank);
+  std::vector<kernels::WeighRows> problems;
   for (int64_t h = 0; h < d.heads; ++h) {
-    const auto* w = static_cast<const std::byte*>(kv_b.data) + h * (d.nope + d.v) * d.rank * element;
-    problems.push_back({.m = q.rows(),
-                        .n = d.rank,
-                        .k = d.nope,
-                        .a = q.f32() + h * qk,
-                        .a_row = d.heads * qk,
-                        .a_col = 1,
-                        .b = w,
-                        .b_type = kv_b.type,
-                        .b_row = d.rank,
-                        .b_col = 1,
-                        .c = absorbed.f32() + h * width,
-                        .c_row = d.heads * width,
-                        .accumulate = false});
+    problems.push_back({.type = row_type(kv_b.format()),
+                        .rows = q.rows(),
+                        .in = d.nope,
+                        .out = d.rank,
+                        .x = q.f32() + h * qk,
+                        .x_row = d.heads * qk,
+                        .w = kv_b.data() + h * (d.nope + d.v) * row_bytes,
+                        .w_bytes = row_bytes,
+                        .y = absorbed.f32() + h * width,
+                        .y_row = d.heads * width});
   }
-  kernels::gemm(ctx.pool, ctx.kernels, problems, kernels::Precision::f32);
+  kernels::weigh_rows(ctx.pool, ctx.kernels, problems);
   for (int64_t i = 0; i < q.rows() * d.heads; ++i) {
     std::memcpy(absorbed.f32() + i * width + d.rank, q.f32() + i * qk + d.nope, float_bytes(d.rope));
   }
@@ -140,7 +145,7 @@ Tensor mla_absorbed(Context& ctx, const Tensor& q, const Tensor& kv_b, std::span
   Tensor y = Tensor::empty(ctx, {q.rows(), d.heads * d.v});
   if (ctx.dry_run()) return y;
   const WeightView view = view_weight(kv_b);
-  absorb_queries(ctx, q, view, d, absorbed);
+  absorb_queries(ctx, q, kv_b, d, absorbed);
   const AttentionOptions options{.heads = d.heads,
                                  .kv_heads = 1,
                                  .qk_dim = width,

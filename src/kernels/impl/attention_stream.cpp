@@ -3,16 +3,13 @@
 // head's width, which are then folded; every key of a chunk goes through the same operations, so it does not
 // matter where in a group of keys it stands.
 #include "kernels/impl/attention_softmax.h"
+#include "kernels/impl/weigh.h"
 
 namespace frugal::kernels::KERNEL_TARGET {
 namespace {
 
 // Rows of a register tile; keys of a tile, of which four give the scores of kLanes keys.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kStreamRows = 4;
-#else
-constexpr int kStreamRows = 3;
-#endif
+constexpr int kStreamRows = kWeighRows;
 constexpr int kTileKeys = kLanes / 4;
 constexpr int64_t kAhead = 32;  // keys between what is prefetched and what is read
 
@@ -36,11 +33,10 @@ static inline Vec fold_tile(const Vec (&sums)[kTileKeys]) {
 // Up to kStreamRows rows of a kv head against the keys of one chunk.
 struct Strip {
   const AttentionHead& h;
-  const char *k, *v;  // of the chunk's first key
-  int64_t keys;       // that the chunk has
+  const char* k;  // of the chunk's first key
+  int64_t keys;   // that the chunk has
   const float* q[kStreamRows];
   float* scores;  // (rows, kKeyChunk)
-  float* out;     // (rows, v_padded)
 };
 
 // Scores of keys [first, first + kLanes); those beyond the last key repeat its score.
@@ -89,63 +85,7 @@ static inline void score_keys(const Strip& s, int64_t first) {
   }
 }
 
-// Adds the values of keys [begin, end), weighted, to columns [column, column + kSteps * kStep) of out: one
-// chain of multiply-adds over the keys for each.
-template <KvType kType, int kRows, int kSteps>
-static inline void weigh_columns(const Strip& s, Range keys, int64_t column) {
-  using Row = KvRow<kType>;
-  constexpr int kVectors = kSteps * Row::kParts;
-  Vec sums[kRows][kVectors];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kVectors; ++i) sums[r][i] = load(s.out + r * s.h.v_padded + column + i * kLanes);
-  }
-  const char* row = s.v + keys.begin * s.h.v_bytes;
-  for (int64_t j = keys.begin; j < keys.end; ++j, row += s.h.v_bytes) {
-    Vec values[kVectors];
-#pragma GCC unroll 4
-    for (int i = 0; i < kSteps; ++i) Row::read(row, column + i * Row::kStep, values + i * Row::kParts);
-#pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      const Vec weight = broadcast(s.scores[r * kKeyChunk + j]);
-#pragma GCC unroll 8
-      for (int i = 0; i < kVectors; ++i) sums[r][i] = fma(weight, values[i], sums[r][i]);
-    }
-  }
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
-    for (int i = 0; i < kVectors; ++i) store(s.out + r * s.h.v_padded + column + i * kLanes, sums[r][i]);
-  }
-}
-
-template <KvType kType, int kRows>
-static inline void weigh_rest(const Strip& s, Range keys, int64_t column) {
-  const int n = static_cast<int>(s.h.v_dim - column);
-  for (int64_t j = keys.begin; j < keys.end; ++j) {
-    const Vec value = KvRow<kType>::read_first(s.v + j * s.h.v_bytes, column, n);
-    for (int r = 0; r < kRows; ++r) {
-      float* out = s.out + r * s.h.v_padded + column;
-      store(out, fma(broadcast(s.scores[r * kKeyChunk + j]), value, load(out)));
-    }
-  }
-}
-
-template <KvType kType, int kRows>
-static inline void weigh_values(const Strip& s, Range keys) {
-  constexpr int64_t kStep = KvRow<kType>::kStep;
-  constexpr int kWide = kType != KvType::q8_0 ? (kLanes == 8 ? 2 : 4) : (kLanes == 16 ? 2 : 1);
-  int64_t column = 0;
-  for (; column + kWide * kStep <= s.h.v_dim; column += kWide * kStep) {
-    weigh_columns<kType, kRows, kWide>(s, keys, column);
-  }
-  for (; column + kStep <= s.h.v_dim; column += kStep) weigh_columns<kType, kRows, 1>(s, keys, column);
-  if (column < s.h.v_dim) weigh_rest<kType, kRows>(s, keys, column);
-}
-
 using Score = void (*)(const Strip&, int64_t first);
-using Weigh = void (*)(const Strip&, Range keys);
 template <KvType kType>
 static inline Score score_of(int rows) {
   if (rows == 1) return score_keys<kType, 1>;
@@ -153,14 +93,6 @@ static inline Score score_of(int rows) {
   if (rows == 3) return score_keys<kType, 3>;
   return score_keys<kType, kStreamRows>;
 }
-template <KvType kType>
-static inline Weigh weigh_of(int rows) {
-  if (rows == 1) return weigh_values<kType, 1>;
-  if (rows == 2) return weigh_values<kType, 2>;
-  if (rows == 3) return weigh_values<kType, 3>;
-  return weigh_values<kType, kStreamRows>;
-}
-
 // Rows [first, first + rows) of a task, at most kRowBlock, against the chunk that begins at key `begin`.
 struct Rows {
   const AttentionHead& h;
@@ -174,14 +106,12 @@ struct Rows {
   Range seen_by_strip(int64_t i) const {
     return within_chunk(seen_by(h, first + i, first + i + strip_rows(i) - 1));
   }
-  Strip strip(int64_t i, float* out) const {
+  Strip strip(int64_t i) const {
     Strip strip{.h = h,
                 .k = static_cast<const char*>(h.k) + begin * h.k_bytes,
-                .v = static_cast<const char*>(h.v) + begin * h.v_bytes,
                 .keys = smaller(kKeyChunk, h.keys - begin),
                 .q = {},
-                .scores = s.scores + i * kKeyChunk,
-                .out = out + i * h.v_padded};
+                .scores = s.scores + i * kKeyChunk};
     for (int r = 0; r < strip_rows(i); ++r) {
       const int64_t row = first + i + r;
       strip.q[r] = h.q + row / h.group * h.q_row + row % h.group * h.qk_dim;
@@ -214,7 +144,7 @@ static inline void score_rows(const Rows& b, Range seen) {
     prefetch_rows(b.h.v, b.begin + j, b.h.keys, b.h.v_bytes, bytes(b.h.v_dim));
     for (int64_t i = 0; i < b.rows; i += kStreamRows) {
       const Range own = whole_vectors(b.seen_by_strip(i));
-      if (j >= own.begin && j < own.end) score_of<kType>(b.strip_rows(i))(b.strip(i, nullptr), j);
+      if (j >= own.begin && j < own.end) score_of<kType>(b.strip_rows(i))(b.strip(i), j);
     }
   }
 }
@@ -237,7 +167,16 @@ static inline void add_chunk(const Rows& b, AttentionState state) {
       softmax_row(b.s.scores + row * kKeyChunk, whole, b.within_chunk(seen_by(b.h, b.first + row)), b.h.scale,
                   to.max + row, to.sum + row);
     }
-    if (keys.begin < keys.end) weigh_of<kType>(b.strip_rows(i))(b.strip(i, to.out), keys);
+    if (keys.begin >= keys.end) continue;
+    weigh<kType>(b.strip_rows(i),
+                 {.rows = static_cast<const char*>(b.h.v) + (b.begin + keys.begin) * b.h.v_bytes,
+                  .row_bytes = b.h.v_bytes,
+                  .count = keys.end - keys.begin,
+                  .width = b.h.v_dim,
+                  .weights = b.s.scores + i * kKeyChunk + keys.begin,
+                  .weights_row = kKeyChunk,
+                  .out = to.out + i * b.h.v_padded,
+                  .out_row = b.h.v_padded});
   }
   for (int64_t row = 0; row < b.rows && !direct; ++row) {
     merge_row(b.h.v_padded, state.max + row, state.sum + row, state.out + row * b.h.v_padded, to.max[row],

@@ -50,6 +50,7 @@ Kernel<decltype(Table::attention_merge)> attention_merge;
 Kernel<decltype(Table::attention_finish)> attention_finish;
 Kernel<decltype(Table::attention_backward)> attention_backward;
 Kernel<decltype(Table::attention_delta)> attention_delta;
+Kernel<decltype(Table::weigh_rows)> weigh_rows;
 Kernel<decltype(Table::gemm_packed_a)> gemm_packed_a;
 Kernel<decltype(Table::gemm_pack_a)> gemm_pack_a;
 Kernel<decltype(Table::gemm_pack_b)> gemm_pack_b;
@@ -92,6 +93,7 @@ extern const Table table = {
     .attention_finish = attention_finish,
     .attention_backward = attention_backward,
     .attention_delta = attention_delta,
+    .weigh_rows = weigh_rows,
     .gemm_rows = kGemmRows,
     .gemm_columns = kGemmColumns,
     .gemm_packed_a = gemm_packed_a,
