@@ -1,6 +1,7 @@
 // y = x W^T + b. With a tape the packed GEMM does forward and backward; without one the dot form streams the
 // weight as it is stored, whatever the number of rows, so that decoding one token or verifying eight gives
 // the same bits.
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "autograd/ops/low_rank.h"
 #include "autograd/ops/matmul.h"
@@ -32,6 +33,7 @@ Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor&
   CHECK(x.cols() == weight.cols(), "x {} with weight {}", to_string(x.shape()), to_string(weight.shape()));
   CHECK(!bias || bias.size() == weight.dim(0));
   if (weight.low_rank() != nullptr) return adapted_product(ctx, x, weight, bias, linear);
+  const OpScope scope(ctx, "linear", product_flops(x.rows(), x.cols(), weight.dim(0)), bytes_of(weight));
   Tensor y = Tensor::empty(ctx, {x.rows(), weight.dim(0)});
   if (!ctx.dry_run()) {
     multiply(ctx, x.f32(), x.rows(), weight, y.f32());
