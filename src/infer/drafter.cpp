@@ -9,7 +9,7 @@ namespace frugal {
 namespace {
 
 // Tokens that have to match, the most telling first.
-constexpr std::array<int64_t, 4> kMatch{8, 5, 3, 2};
+constexpr std::array<int64_t, 5> kMatch{8, 5, 3, 2, 1};
 
 uint64_t hash_of(std::span<const int32_t> tokens) {
   uint64_t hash = 0x9e3779b97f4a7c15u;
