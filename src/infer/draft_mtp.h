@@ -21,7 +21,9 @@ class MtpDrafter : public Drafter {
   // Error when the model has no such module. Room for sequences of `capacity` tokens.
   MtpDrafter(Context& ctx, Model& model, int64_t capacity, const Format& kv_format);
 
-  int kinds() const override { return 1; }
+  std::vector<double> priors() const override {
+    return {0.8};
+  }  // as the report's §5.4.3 has it, and a little less
   bool free() const override { return false; }
   Draft propose(std::span<const int32_t> text, int64_t most) override;
 

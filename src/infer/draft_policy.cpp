@@ -1,6 +1,7 @@
 #include "infer/draft_policy.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 
@@ -8,9 +9,9 @@ namespace frugal {
 namespace {
 
 constexpr int64_t kPlainPasses = 3;
-// Before anything is known: a row more costs that part of a plain pass, and a draft is right that often,
-// which a few observations outweigh.
-constexpr double kRowCost = 0.1, kPriorRight = 0.7, kPriorWeight = 2;
+// Before it was timed a row more is taken for that part of a plain pass; what is known of a kind of drafts weighs
+// as much as so many observations.
+constexpr double kRowCost = 0.1, kPriorWeight = 2;
 constexpr double kForget = 0.97;  // an observation's weight after each later one
 constexpr double kMargin = 1.03;  // a gain below this is not worth its uncertainty
 
@@ -23,9 +24,10 @@ double DraftPolicy::Recent::median() const {
   return sorted[static_cast<size_t>(n / 2)];
 }
 
-DraftPolicy::DraftPolicy(int64_t longest, int kinds) : longest_(longest) {
-  CHECK(longest > 0 && kinds > 0);
-  kinds_.assign(static_cast<size_t>(kinds), std::vector<Frequency>(static_cast<size_t>(longest)));
+DraftPolicy::DraftPolicy(int64_t longest, std::vector<double> priors)
+    : longest_(longest), priors_(std::move(priors)) {
+  CHECK(longest > 0 && !priors_.empty());
+  kinds_.assign(priors_.size(), std::vector<Frequency>(static_cast<size_t>(longest)));
 }
 
 void DraftPolicy::saw_pass(int64_t rows, double seconds) {
@@ -66,7 +68,7 @@ double DraftPolicy::pass_seconds(int64_t rows) const {
 // A position without observations of its own is taken for as good as the one before.
 double DraftPolicy::frequency(int kind, int64_t position) const {
   const auto& positions = kinds_.at(static_cast<size_t>(kind));
-  double mean = kPriorRight;
+  double mean = priors_[static_cast<size_t>(kind)];
   for (int64_t i = 0; i <= position; ++i) {
     const Frequency& f = positions[static_cast<size_t>(i)];
     mean = (f.right + mean * kPriorWeight) / (f.tried + kPriorWeight);

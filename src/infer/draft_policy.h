@@ -15,8 +15,9 @@ namespace frugal {
 
 class DraftPolicy {
  public:
-  // Drafts of at most `longest` tokens, told apart by `kinds` of evidence for them.
-  DraftPolicy(int64_t longest, int kinds);
+  // Drafts of at most `longest` tokens, of one kind for each of `priors`: how often a token of it is right,
+  // before that was seen.
+  DraftPolicy(int64_t longest, std::vector<double> priors);
 
   // A pass over `rows` rows took so long.
   void saw_pass(int64_t rows, double seconds);
@@ -51,6 +52,7 @@ class DraftPolicy {
   int64_t longest_;
   std::map<int64_t, Recent> passes_;  // by rows
   Recent drafting_;                   // seconds a token
+  std::vector<double> priors_;
   std::vector<std::vector<Frequency>> kinds_;
 };
 

@@ -10,6 +10,7 @@ namespace {
 
 // Tokens that have to match, the most telling first.
 constexpr std::array<int64_t, 5> kMatch{8, 5, 3, 2, 1};
+constexpr std::array<double, 5> kPriors{0.95, 0.85, 0.7, 0.5, 0.3};
 
 uint64_t hash_of(std::span<const int32_t> tokens) {
   uint64_t hash = 0x9e3779b97f4a7c15u;
@@ -45,8 +46,8 @@ DraftKind parse_draft_kind(const std::string& text) {
   fail_usage("--draft {}: expected lookup, mtp or off", text);
 }
 
-int LookupDrafter::kinds() const {
-  return static_cast<int>(kMatch.size());
+std::vector<double> LookupDrafter::priors() const {
+  return {kPriors.begin(), kPriors.end()};
 }
 
 Draft LookupDrafter::propose(std::span<const int32_t> text, int64_t most) {

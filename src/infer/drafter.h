@@ -27,7 +27,8 @@ struct Draft {
 class Drafter {
  public:
   virtual ~Drafter() = default;
-  virtual int kinds() const = 0;
+  // For each kind of draft, how often a token of it is right, before that was seen.
+  virtual std::vector<double> priors() const = 0;
   // True when a draft costs next to nothing, so that one may be made without the intent to check it.
   virtual bool free() const = 0;
   // At most `most` tokens that may follow `text`; none when there is no idea.
@@ -38,7 +39,7 @@ class Drafter {
 // "Prompt Lookup Decoding"). Longer matches first; indexed as the text grows.
 class LookupDrafter : public Drafter {
  public:
-  int kinds() const override;
+  std::vector<double> priors() const override;
   bool free() const override { return true; }
   // `text` begins with the text of the call before, or the drafter is a new one.
   Draft propose(std::span<const int32_t> text, int64_t most) override;

@@ -10,7 +10,7 @@ Speculation::Speculation(Drafter& drafter, const DraftOptions& options, std::fun
     : drafter_(drafter),
       options_(options),
       seconds_(std::move(seconds)),
-      policy_(options.longest, drafter.kinds()) {}
+      policy_(options.longest, drafter.priors()) {}
 
 // Compares the draft being watched with what came instead, as far as that is known.
 void Speculation::watch(std::span<const int32_t> text) {

@@ -37,7 +37,7 @@ TEST(LookupDrafter, GoesOnRepeatingBeyondTheText) {
 // A pass of r rows takes 1 + slope (r - 1); a drafted token is right with probability `right`.
 DraftPolicy policy_with(double slope, double right) {
   constexpr int64_t kLongest = 8, kDrafts = 400;
-  DraftPolicy policy(kLongest, 1);
+  DraftPolicy policy(kLongest, {0.7});
   for (int i = 0; i < 5; ++i) {
     policy.saw_pass(1, 1);
     policy.saw_pass(4, 1 + 3 * slope);
@@ -58,7 +58,7 @@ TEST(DraftPolicy, DraftsOnlyWhereThatGains) {
   EXPECT_GT(some, 0);
   EXPECT_LT(some, 5);
   EXPECT_EQ(policy_with(0.01, 0.9).choose(0, 3), 3);
-  EXPECT_EQ(DraftPolicy(8, 1).choose(0, 8), 0) << "nothing was timed yet";
+  EXPECT_EQ(DraftPolicy(8, {0.7}).choose(0, 8), 0) << "nothing was timed yet";
 }
 
 TEST(DraftPolicy, ForeseesTokensAndTimes) {
