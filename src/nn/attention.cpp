@@ -145,8 +145,9 @@ Tensor MlaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, 
 
 const Tensor& MlaAttention::up_projection(Context& ctx) {
   const Tensor& weight = kv_b_proj_.weight;
-  if (weight.is_f32() || &weight.format() == &formats::bf16) return weight;
-  if (decoded_from_ == weight.data() && decoded_) return decoded_;
+  if (weight.as_stored() && (weight.is_f32() || &weight.format() == &formats::bf16)) return weight;
+  // An adapter may have changed since.
+  if (decoded_ && decoded_from_ == weight.data() && weight.low_rank() == nullptr) return decoded_;
   decoded_ = Tensor::empty(ctx, weight.shape());
   decoded_from_ = nullptr;
   if (ctx.dry_run()) return decoded_;
