@@ -77,7 +77,15 @@ struct CachedKeys {
   const void* k;
   const void* v;
   int64_t keys;
+  // The queries are generated (or verified) tokens: few rows, for which keys are read as they lie. Scores are
+  // then summed in another order than a prompt's, so this follows from what the rows are, not from how many.
+  bool stream = false;
 };
+// Rows [begin, end) of `rows` (R, C) f32, stored behind each other at `to` in `format`.
+void store_rows(Context& ctx, const Tensor& rows, int64_t begin, int64_t end, const Format& format,
+                std::byte* to);
+// `count` rows of `width` values stored in `format` at `from`, as f32.
+Tensor load_rows(Context& ctx, const std::byte* from, int64_t count, int64_t width, const Format& format);
 struct AttentionOptions {
   int64_t heads, kv_heads, qk_dim, v_dim;
   float scale;

@@ -2,24 +2,30 @@
 
 #include "autograd/aux.h"
 #include "core/error.h"
+#include "core/profile.h"
 
 namespace frugal {
 
 void Tape::record(const Tensor& output, std::function<void(const Context&)> backward) {
   CHECK(output.needs_gradient());
-  nodes_.push_back({output.gradient_handle(), std::move(backward)});
+  nodes_.push_back({output.gradient_handle(), std::move(backward), false, op_});
 }
 
 void Tape::record_in_place(const Tensor& output, std::function<void(const Context&)> backward) {
   CHECK(output.needs_gradient());
-  nodes_.push_back({output.gradient_handle(), std::move(backward), true});
+  nodes_.push_back({output.gradient_handle(), std::move(backward), true, op_});
 }
 
 void Tape::backward(const Context& ctx) {
+  if (ctx.profile != nullptr && !ctx.profile->inside_op()) ctx.profile->phase("backward");
   while (!nodes_.empty()) {
     Node node = std::move(nodes_.back());
     nodes_.pop_back();
-    if (node.output.has_gradient()) node.backward(ctx);
+    if (node.output.has_gradient()) {
+      ProfileScope scope(ctx.profile, node.op.name);
+      scope.work(2 * node.op.flops, 2 * node.op.bytes);
+      node.backward(ctx);
+    }
     if (!node.in_place) node.output.drop_gradient();
   }
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -14,6 +15,13 @@ class Tape {
  public:
   // `output` is the tensor whose gradient the closure reads; the closure is skipped when nothing flowed into
   // it.
+  // Whose backward is recorded from here on, for profiles; returns what was set before. A string that lives
+  // on.
+  struct Op {
+    const char* name = "op";
+    double flops = 0, bytes = 0;
+  };
+  Op begin_op(const Op& op) { return std::exchange(op_, op); }
   void record(const Tensor& output, std::function<void(const Context&)> backward);
   // For an op that changes its input in place and shares its gradient slot: the gradient stays for the
   // producer.
@@ -30,8 +38,10 @@ class Tape {
     Tensor output;
     std::function<void(const Context&)> backward;
     bool in_place = false;
+    Op op = {};
   };
   std::vector<Node> nodes_;
+  Op op_;
 };
 
 // True when the op should record: there is a tape and one of the inputs needs a gradient.

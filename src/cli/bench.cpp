@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/open_model.h"
+#include "cli/profile_report.h"
+#include "cli/reply.h"
 #include "cli/verbs.h"
 #include "core/error.h"
 #include "core/rng.h"
@@ -35,22 +37,32 @@ struct ModelArguments {
   std::string model, compute = "fast";
   std::optional<int64_t> prompt, tokens;
   int64_t depth = 0, repeat = 3;
+  std::optional<std::string> kv_format;
+  DraftFlags draft;
+  ProfileFlag profile;
 };
 
 struct Speed {
   double prefill = 0, decode = 0;  // tokens a second
 };
 
-Speed measure(Engine& engine, const ModelArguments& a, int64_t prompt, int64_t tokens, int64_t vocab) {
+Speed measure(Context& ctx, Engine& engine, const ModelArguments& a, int64_t prompt, int64_t tokens,
+              int64_t vocab) {
+  const auto phase = [&](const char* name) {
+    if (ctx.profile != nullptr) ctx.profile->phase(name);
+  };
   std::vector<double> prefill, decode;
   for (int64_t r = 0; r <= a.repeat; ++r) {  // the first round warms up
     const auto ids = random_ids(std::max(prompt, a.depth + 1), vocab, static_cast<uint64_t>(r));
     engine.clear(0);
+    phase("prefill");
     double start = steady_seconds();
     engine.prefill(0, std::span(ids).first(static_cast<size_t>(prompt)));
     if (r > 0) prefill.push_back(static_cast<double>(prompt) / (steady_seconds() - start));
+    phase("filling the context");
     engine.clear(0);
     engine.prefill(0, std::span(ids).first(static_cast<size_t>(a.depth + 1)));
+    phase("decode");
     start = steady_seconds();
     for (const int32_t id : random_ids(tokens, vocab, 77)) {
       const Engine::Rows rows{0, {&id, 1}, RowRole::generated};
@@ -61,7 +73,45 @@ Speed measure(Engine& engine, const ModelArguments& a, int64_t prompt, int64_t t
   return {median(prefill), median(decode)};
 }
 
-void bench_model(const ModelArguments& a, const Environment& environment) {
+// Greedy replies to a prompt that repeats itself, with and without drafts, alternating.
+struct DraftSpeed {
+  double plain = 0, drafted = 0;  // tokens a second
+  DraftStats stats;               // of the last round
+};
+
+DraftSpeed measure_drafts(Context& ctx, Model& model, const EngineOptions& options, const ModelArguments& a,
+                          int64_t prompt, int64_t tokens) {
+  constexpr int64_t kPassage = 48;
+  const auto passage = random_ids(std::min(prompt, kPassage), model.shape().vocab_size, 5);
+  GenerationRequest request{
+      .prompt = {}, .max_tokens = tokens, .sampling = {.temperature = 0}, .stop_ids = {}};
+  for (int64_t i = 0; i < prompt; ++i)
+    request.prompt.push_back(passage[static_cast<size_t>(i) % passage.size()]);
+  EngineOptions with = options;
+  with.draft = a.draft.options();
+  with.context = prompt + tokens;
+  EngineOptions without = with;
+  without.draft = {};
+  Engine plain(ctx, model, without), drafting(ctx, model, with);
+  std::vector<double> plain_speed, drafted_speed;
+  DraftSpeed out;
+  for (int64_t r = 0; r <= a.repeat; ++r) {
+    plain.clear(0);
+    drafting.clear(0);
+    const Generation expected = plain.generate(request), got = drafting.generate(request);
+    CHECK(expected.ids == got.ids, "drafts changed the reply");
+    if (r == 0) continue;
+    const auto count = static_cast<double>(got.ids.size());
+    plain_speed.push_back(count / expected.decode_seconds);
+    drafted_speed.push_back(count / got.decode_seconds);
+    out.stats = got.draft;
+  }
+  out.plain = median(plain_speed);
+  out.drafted = median(drafted_speed);
+  return out;
+}
+
+void bench_model(ModelArguments& a, const Environment& environment) {
   if (a.model.empty()) fail_usage("give a MODEL, or one of: train, machine; see 'frugal bench --help'");
   Runtime runtime(a.common, environment);
   Context& ctx = runtime.ctx();
@@ -73,10 +123,17 @@ void bench_model(const ModelArguments& a, const Environment& environment) {
   if (prompt < 1 || tokens < 1 || a.repeat < 1 || a.depth < 0)
     fail_usage("-p, -n, --repeat: expected at least 1");
   EngineOptions options;
-  options.kv_format = &kv_format(ctx.compute);
+  options.kv_format = &kv_format(ctx.compute, a.kv_format);
+  const bool drafts = a.draft.options().kind != DraftKind::off;
   options.context = std::max(prompt, a.depth + 1 + tokens);
   Engine engine(ctx, *model, options);
-  const Speed speed = measure(engine, a, prompt, tokens, shape.vocab_size);
+  a.profile.start(ctx);
+  const Speed speed = measure(ctx, engine, a, prompt, tokens, shape.vocab_size);
+  Json report = Json::object();
+  a.profile.finish(ctx, a.common, &report);
+  DraftSpeed draft;
+  if (drafts)
+    draft = measure_drafts(ctx, *model, options, a, prompt, std::min(tokens, shape.max_positions - prompt));
   const int64_t memory = process_memory().peak_resident_bytes;
   const MachinePeaks peaks = measure_machine(ctx.pool, ctx.kernels);
   const double kv = static_cast<double>(kv_bytes_per_token(*model, *options.kv_format)) *
@@ -84,16 +141,22 @@ void bench_model(const ModelArguments& a, const Environment& environment) {
   const double bandwidth = speed.decode * (weight_bytes(*model, 1) + kv) / peaks.bytes_per_second;
   const double flops = speed.prefill * flops_per_token(*model, prompt).forward / peaks.flops_per_second;
   if (a.common.json) {
-    return print_json({{"prefill_tok_s", speed.prefill},
-                       {"decode_tok_s", speed.decode},
-                       {"bandwidth_fraction", bandwidth},
-                       {"flops_fraction", flops},
-                       {"peak_memory_bytes", memory},
-                       {"prompt", prompt},
-                       {"tokens", tokens},
-                       {"depth", a.depth},
-                       {"threads", peaks.threads},
-                       {"kernels", peaks.kernels}});
+    report.update({{"prefill_tok_s", speed.prefill},
+                   {"decode_tok_s", speed.decode},
+                   {"bandwidth_fraction", bandwidth},
+                   {"flops_fraction", flops},
+                   {"peak_memory_bytes", memory},
+                   {"prompt", prompt},
+                   {"tokens", tokens},
+                   {"depth", a.depth},
+                   {"kv_format", options.kv_format->name},
+                   {"threads", peaks.threads},
+                   {"kernels", peaks.kernels}});
+    if (drafts) {
+      report["draft"] = draft_json(draft.stats);
+      report["draft"].update({{"plain_tok_s", draft.plain}, {"tok_s", draft.drafted}});
+    }
+    return print_json(report);
   }
   print(
       fmt::format("prefill {:>8.1f} tok/s  ({} tokens, {:.0f}% of the FMA peak)\n"
@@ -101,6 +164,11 @@ void bench_model(const ModelArguments& a, const Environment& environment) {
                   "memory  {:>8}\n",
                   speed.prefill, prompt, 100 * flops, speed.decode, tokens, 100 * bandwidth,
                   format_quantity(static_cast<double>(memory), "B")));
+  if (drafts) {
+    print(fmt::format(
+        "drafts  {:>8.1f} tok/s on a text that repeats itself, {:.1f} without ({:.2f} times as many)\n{}\n",
+        draft.drafted, draft.plain, draft.drafted / draft.plain, draft_line(draft.stats)));
+  }
 }
 
 // --- bench train
@@ -110,6 +178,7 @@ struct TrainArguments {
   std::string preset;
   TrainOptions options;
   int64_t steps = 5;
+  ProfileFlag profile;
 };
 
 class RandomBatches : public BatchSource {
@@ -138,7 +207,7 @@ class RandomBatches : public BatchSource {
   uint64_t seed_ = 0;
 };
 
-void bench_train(const TrainArguments& a, const Environment& environment) {
+void bench_train(TrainArguments& a, const Environment& environment) {
   if (a.steps < 1) fail_usage("--steps {}: expected at least 1", a.steps);
   Runtime runtime(a.common, environment);
   Context& ctx = runtime.ctx();
@@ -155,7 +224,10 @@ void bench_train(const TrainArguments& a, const Environment& environment) {
   };
   Budget budget;
   budget.steps = a.steps + kWarmUp;
+  a.profile.start(ctx);
   Trainer(ctx, *model, batches, a.options, budget, hooks).run();
+  Json report = Json::object();
+  a.profile.finish(ctx, a.common, &report);
   const int64_t memory = process_memory().peak_resident_bytes;
   const double speed = static_cast<double>(a.options.tokens_per_step()) / median(seconds);
   const double peak = measure_peak_flops(ctx.pool, ctx.kernels);
@@ -163,17 +235,18 @@ void bench_train(const TrainArguments& a, const Environment& environment) {
   const double mfu = speed * training_flops_per_token(*model, a.options.context, with_mtp) / peak;
   const int64_t parameters = count_parameters(*model).total;
   if (a.common.json) {
-    return print_json({{"tok_s", speed},
-                       {"mfu", mfu},
-                       {"peak_memory_bytes", memory},
-                       {"parameters", parameters},
-                       {"preset", a.preset},
-                       {"batch", a.options.batch},
-                       {"context", a.options.context},
-                       {"step_seconds", median(seconds)},
-                       {"peak_flops", peak},
-                       {"threads", ctx.pool.size()},
-                       {"kernels", ctx.kernels.name}});
+    report.update({{"tok_s", speed},
+                   {"mfu", mfu},
+                   {"peak_memory_bytes", memory},
+                   {"parameters", parameters},
+                   {"preset", a.preset},
+                   {"batch", a.options.batch},
+                   {"context", a.options.context},
+                   {"step_seconds", median(seconds)},
+                   {"peak_flops", peak},
+                   {"threads", ctx.pool.size()},
+                   {"kernels", ctx.kernels.name}});
+    return print_json(report);
   }
   print(fmt::format("{}: {:.0f} tok/s, MFU {:.2f}, {} ({:.2f} M parameters, batch {}, context {})\n",
                     a.preset, speed, mfu, format_quantity(static_cast<double>(memory), "B"),
@@ -207,6 +280,9 @@ void declare_bench(Command& command, const Environment& environment) {
   command.option("--depth", m->depth, "Tokens already in the context when generating starts");
   command.option("--repeat", m->repeat, "Rounds; the median is reported");
   command.option("--compute", m->compute, kComputeHelp);
+  declare_kv_format(command, m->kv_format);
+  m->draft.declare(command);
+  m->profile.declare(command);
   command.action([m, environment] { bench_model(*m, environment); });
 
   const auto t = std::make_shared<TrainArguments>();
@@ -221,6 +297,7 @@ void declare_bench(Command& command, const Environment& environment) {
   train.option("--compute", t->options.compute, "f32 or bf16");
   train.flag("--recompute", t->options.recompute, "Keep no activations inside blocks; run them twice");
   train.option("--steps", t->steps, "Steps to time, after two that warm up");
+  t->profile.declare(train);
   train.action([t, environment] { bench_train(*t, environment); });
 
   const auto common = std::make_shared<CommonOptions>();

@@ -73,7 +73,8 @@ class Conversation {
   EngineOptions engine_options() const {
     constexpr int64_t kUsual = 8192;
     EngineOptions options;
-    options.kv_format = &kv_format(parse_compute(arguments_.sampling.compute));
+    options.kv_format = &kv_format(parse_compute(arguments_.sampling.compute), arguments_.sampling.kv_format);
+    options.draft = arguments_.sampling.draft.options();
     options.context =
         arguments_.sampling.context.value_or(std::min(kUsual, model_.model->shape().max_positions));
     return options;

@@ -74,6 +74,8 @@ void SamplingFlags::declare(Command& command) {
   command.option("--stop", stop, "End the reply at this text, which is not shown; may be repeated");
   command.option("--context", context, "Tokens of context, prompt and reply (default: as needed)");
   command.option("--compute", compute, kComputeHelp);
+  declare_kv_format(command, kv_format);
+  draft.declare(command);
 }
 
 SamplingOptions SamplingFlags::options(const GenerationConfig& wishes) const {
@@ -96,8 +98,29 @@ Compute parse_compute(const std::string& text) {
   fail_usage("--compute {}: expected fast or exact", text);
 }
 
-const Format& kv_format(Compute compute) {
-  return compute == Compute::fast ? formats::bf16 : formats::f32;
+const Format& kv_format(Compute compute, const std::optional<std::string>& name) {
+  if (!name) return compute == Compute::exact ? formats::f32 : formats::bf16;
+  for (const Format* format : {&formats::f32, &formats::bf16, &formats::q8_0}) {
+    if (*name == format->name) return *format;
+  }
+  fail_usage("--kv-format {}: expected f32, bf16 or q8_0", *name);
+}
+
+void declare_kv_format(Command& command, std::optional<std::string>& name) {
+  command.option("--kv-format", name,
+                 "Keep keys and values as f32, bf16 or q8_0 (default: bf16; f32 if exact)");
+}
+
+void DraftFlags::declare(Command& command) {
+  command.option(
+      "--draft", kind,
+      "Guess the next tokens and check several at once: lookup (what followed the same words before), mtp "
+      "(the model's own) or off; the reply stays the same");
+  command.option("--draft-max", longest, "Tokens in a guess, at most");
+}
+
+DraftOptions DraftFlags::options() const {
+  return {parse_draft_kind(kind), longest};
 }
 
 std::vector<int32_t> stop_ids(const OpenModel& model) {

@@ -37,6 +37,14 @@ std::unique_ptr<Model> open_weights(Runtime& runtime, const std::string& name,
 // The tokenizer of a MODEL (also a .gguf file), or of a tokenizer.json or a directory that holds one.
 Tokenizer open_tokenizer(const std::string& name, const Environment& environment);
 
+// Flags of speculative decoding.
+struct DraftFlags {
+  std::string kind = "off";
+  int64_t longest = DraftOptions{}.longest;
+  void declare(Command& command);
+  DraftOptions options() const;  // UsageError for a kind that is none
+};
+
 // Flags of generate and chat. What is not given is as generation_config.json says, else temperature 0.8 and
 // no filter.
 struct SamplingFlags {
@@ -46,6 +54,8 @@ struct SamplingFlags {
   std::vector<std::string> stop;
   std::optional<int64_t> context;
   std::string compute = "fast";
+  std::optional<std::string> kv_format;
+  DraftFlags draft;
 
   void declare(Command& command);
   // Checked; without --seed a new one every time.
@@ -56,8 +66,10 @@ inline constexpr const char* kComputeHelp =
     "fast (int8 activations for quantised weights, bf16 keys and values) or exact (f32 throughout)";
 // exact or fast; UsageError otherwise.
 Compute parse_compute(const std::string& text);
-// What the keys and values of an engine are stored as.
-const Format& kv_format(Compute compute);
+// What keys and values are stored as: what the user asked for, else bf16 for fast computing, f32 for exact.
+// UsageError when the name is none of f32, bf16, q8_0.
+const Format& kv_format(Compute compute, const std::optional<std::string>& name);
+void declare_kv_format(Command& command, std::optional<std::string>& name);
 
 // The ids that end a reply: those of generation_config.json and the tokenizer's EOS.
 std::vector<int32_t> stop_ids(const OpenModel& model);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/open_model.h"
+#include "cli/profile_report.h"
 #include "cli/text_windows.h"
 #include "cli/verbs.h"
 #include "core/error.h"
@@ -19,9 +20,11 @@ struct PerplexityArguments {
   std::optional<int64_t> context;
   std::string compute = "exact";
   std::optional<std::string> adapter;
+  std::optional<std::string> kv_format;
+  ProfileFlag profile;
 };
 
-void perplexity(const PerplexityArguments& a, const Environment& environment) {
+void perplexity(PerplexityArguments& a, const Environment& environment) {
   Runtime runtime(a.common, environment);
   runtime.ctx().compute = parse_compute(a.compute);
   const OpenModel model = open_model(runtime, a.model, a.adapter);
@@ -29,19 +32,24 @@ void perplexity(const PerplexityArguments& a, const Environment& environment) {
   constexpr int64_t kRowsAtOnce = 2048;
   const int64_t context = window_length(shape, a.context);
   ValidationWindows windows = text_windows(runtime, model, a.files, context);
-  const Validation result =
-      validate(runtime.ctx(), *model.model, windows, std::max<int64_t>(1, kRowsAtOnce / context));
+  const int64_t rows = std::max<int64_t>(1, kRowsAtOnce / context);
+  std::optional<Cache> cache;  // else attention sees keys and values as they were computed
+  if (a.kv_format) {
+    cache.emplace(runtime.ctx(), model.model->cache_layers(), static_cast<int>(rows), context,
+                  kv_format(runtime.ctx().compute, a.kv_format));
+  }
+  a.profile.start(runtime.ctx());
+  const Validation result = validate(runtime.ctx(), *model.model, windows, rows, cache ? &*cache : nullptr);
   if (a.common.json) {
-    return print_json({{"ppl", std::exp(result.loss)},
-                       {"nll", result.loss},
-                       {"tokens", result.targets},
-                       {"bits_per_byte", result.bits_per_byte},
-                       {"bytes", result.bytes},
-                       {"context", context}});
+    Json report{{"ppl", std::exp(result.loss)},          {"nll", result.loss},    {"tokens", result.targets},
+                {"bits_per_byte", result.bits_per_byte}, {"bytes", result.bytes}, {"context", context}};
+    a.profile.finish(runtime.ctx(), a.common, &report);
+    return print_json(report);
   }
   print(
       fmt::format("perplexity     {:.4f}\nnats per token {:.4f}\nbits per byte  {:.4f}\ntokens         {}\n",
                   std::exp(result.loss), result.loss, result.bits_per_byte, result.targets));
+  a.profile.finish(runtime.ctx(), a.common);
 }
 
 }  // namespace
@@ -55,6 +63,9 @@ void declare_perplexity(Command& command, const Environment& environment) {
   command.option("--context", a->context,
                  "Tokens in a window (default: the model's longest context, at most 2048)");
   command.option("--compute", a->compute, kComputeHelp);
+  command.option("--kv-format", a->kv_format,
+                 "Let attention read keys and values as f32, bf16 or q8_0 (default: as they were computed)");
+  a->profile.declare(command);
   command.action([a, environment] { perplexity(*a, environment); });
 }
 

@@ -1,5 +1,7 @@
 #include "cli/reply.h"
 
+#include <nlohmann/json.hpp>
+
 #include "core/error.h"
 #include "text/stop_strings.h"
 
@@ -32,6 +34,22 @@ Reply stream_reply(Engine& engine, const Tokenizer& tokenizer, const ReplyReques
   emit(stops.finish());
   reply.reason = stops.stopped() ? "stop" : to_string(reply.generation.reason);
   return reply;
+}
+
+Json draft_json(const DraftStats& stats) {
+  return {{"passes", stats.passes},
+          {"drafts", stats.drafts},
+          {"drafted", stats.drafted},
+          {"accepted", stats.accepted},
+          {"acceptance", stats.acceptance()},
+          {"speedup", stats.speedup},
+          {"predicted_speedup", stats.predicted_speedup}};
+}
+
+std::string draft_line(const DraftStats& stats) {
+  return fmt::format(
+      "drafts: {} of {} tokens accepted ({:.0f}%), {:.2f} times the speed of plain passes ({:.2f} foreseen)",
+      stats.accepted, stats.drafted, 100 * stats.acceptance(), stats.speedup, stats.predicted_speedup);
 }
 
 std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, std::string_view text) {

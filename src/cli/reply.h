@@ -31,6 +31,10 @@ struct Reply {
 Reply stream_reply(Engine& engine, const Tokenizer& tokenizer, const ReplyRequest& request,
                    const std::function<void(std::string_view)>& show);
 
+// What drafts did, as JSON and as a line of text.
+Json draft_json(const DraftStats& stats);
+std::string draft_line(const DraftStats& stats);
+
 // The ids of a text to be continued: BOS as the tokenizer has it, special tokens in the text recognised, no
 // EOS. Error when nothing is left to start from.
 std::vector<int32_t> encode_prompt(const Tokenizer& tokenizer, std::string_view text);

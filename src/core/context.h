@@ -14,6 +14,7 @@ struct Table;
 }
 class Tape;
 class Aux;
+class Profile;
 
 // exact: dequantised weights, f32 activations and KV; the reference of every golden.
 // fast: int8 activations for quantised weights, bf16 KV.
@@ -30,6 +31,7 @@ struct Context {
   bool stream_weights = true;
   Tape* tape = nullptr;                           // ops record themselves here when there is one
   Aux* aux = nullptr;                             // side results of a forward: routing counts, balance loss
+  Profile* profile = nullptr;                     // where time goes (core/profile.h); null: not asked for
   bool dry_run() const { return memory->dry(); }  // allocate as usual, compute nothing: the memory preflight
 };
 

@@ -27,6 +27,10 @@ void pause_cpu() {
 #endif
 }
 
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 double cgroup_cpu_quota() {
   std::ifstream file("/sys/fs/cgroup/cpu.max");
   std::string quota;
@@ -52,6 +56,7 @@ ThreadPool::ThreadPool(int threads) {
   }
   if (threads == 0) threads = default_thread_count();
   scratch_.resize(static_cast<size_t>(threads));
+  busy_.resize(static_cast<size_t>(threads));
   for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
 }
 
@@ -74,6 +79,7 @@ void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
       body(begin, std::min(items, begin + grain), worker);
     return;
   }
+  const auto start = measuring_ ? Clock::now() : Clock::time_point{};
   job_ = {&body, items, grain};
   next_.store(0, std::memory_order_relaxed);
   bool sleepers = false;
@@ -85,6 +91,7 @@ void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
   if (sleepers) wake_.notify_all();
   run_chunks(0);
   state_.fetch_and(~kOpen, std::memory_order_relaxed);
+  const auto done = measuring_ ? Clock::now() : Clock::time_point{};
   const auto give_up = Clock::now() + kSpin;
   for (int spins = 0; state_.load(std::memory_order_acquire) % kOpen > 0; ++spins) {
     if (spins % 64 == 63 && Clock::now() > give_up) {
@@ -93,12 +100,18 @@ void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
       pause_cpu();
     }
   }
+  if (measuring_) {
+    ++times_.jobs;
+    times_.seconds += seconds_since(start);
+    times_.waiting += seconds_since(done);
+  }
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
 void ThreadPool::run_chunks(int worker) {
   const ThreadPool* outer_pool = std::exchange(current_pool, this);
   const int outer_worker = std::exchange(current_worker, worker);
+  const auto start = measuring_ ? Clock::now() : Clock::time_point{};
   try {
     for (;;) {
       const int64_t begin = next_.fetch_add(job_.grain, std::memory_order_relaxed);
@@ -110,6 +123,7 @@ void ThreadPool::run_chunks(int worker) {
     const std::lock_guard lock(error_mutex_);
     if (!error_) error_ = std::current_exception();
   }
+  if (measuring_) busy_[static_cast<size_t>(worker)].seconds += seconds_since(start);
   current_pool = outer_pool;
   current_worker = outer_worker;
 }
@@ -148,6 +162,24 @@ void ThreadPool::work(int worker) {
 
 int ThreadPool::this_worker() const {
   return current_pool == this ? current_worker : 0;
+}
+
+PoolTimes& PoolTimes::operator+=(const PoolTimes& other) {
+  jobs += other.jobs;
+  seconds += other.seconds;
+  busy += other.busy;
+  waiting += other.waiting;
+  return *this;
+}
+
+void ThreadPool::measure(bool on) {
+  measuring_ = on;
+  take_times();
+}
+
+PoolTimes ThreadPool::take_times() {
+  for (Busy& busy : busy_) times_.busy += std::exchange(busy.seconds, 0.0);
+  return std::exchange(times_, {});
 }
 
 void* ThreadPool::scratch(int worker, size_t bytes) {

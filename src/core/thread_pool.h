@@ -38,6 +38,15 @@ class FunctionRef<R(A...)> {
 // CPUs this process may use: the affinity mask, bounded by the cgroup's CPU quota; at least 1.
 int default_thread_count();
 
+// What parallel jobs cost, while measured.
+struct PoolTimes {
+  int64_t jobs = 0;    // handed to several threads
+  double seconds = 0;  // of the clock, from handing out to the end of the last thread
+  double busy = 0;     // of all threads together, inside bodies
+  double waiting = 0;  // of the caller, for others to finish
+  PoolTimes& operator+=(const PoolTimes& other);
+};
+
 class ThreadPool {
  public:
   static constexpr int kMaxThreads = 1024;
@@ -63,6 +72,11 @@ class ThreadPool {
   // call. Call with the worker index that the body was given.
   void* scratch(int worker, size_t bytes);
 
+  // Takes the time of jobs from here on, or no longer; off at first. Not while a job runs.
+  void measure(bool on);
+  // The times since the last call.
+  PoolTimes take_times();
+
  private:
   void work(int worker);
   void run_chunks(int worker);
@@ -75,7 +89,13 @@ class ThreadPool {
     std::unique_ptr<std::byte[]> memory;
     size_t bytes = 0;
   };
+  struct alignas(64) Busy {
+    double seconds = 0;
+  };
   Job job_;
+  bool measuring_ = false;
+  PoolTimes times_;
+  std::vector<Busy> busy_;
   std::vector<std::thread> workers_;
   std::vector<Scratch> scratch_;
   alignas(64) std::atomic<int64_t> next_{0};

@@ -6,11 +6,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "infer/draft_mtp.h"
 #include "infer/sampler.h"
+#include "infer/speculation.h"
 #include "models/model.h"
 #include "nn/cache.h"
 
@@ -21,6 +24,7 @@ struct EngineOptions {
   int slots = 1;
   int64_t chunk = 512;  // prompt rows per forward pass: bounds the memory of activations
   const Format* kv_format = &formats::f32;
+  DraftOptions draft;  // guesses that generate() checks; they change its speed, never its reply
 };
 
 struct GenerationRequest {
@@ -40,6 +44,7 @@ struct Generation {
   int64_t prompt_tokens = 0;
   int64_t reused_tokens = 0;  // prompt tokens that the slot held already
   double prefill_seconds = 0, decode_seconds = 0;
+  DraftStats draft;
 };
 
 class Engine {
@@ -71,13 +76,19 @@ class Engine {
   const Cache& cache() const { return cache_; }
 
  private:
-  void check_prompt(std::span<const int32_t> tokens) const;
-  int64_t keep_shared_prefix(int slot, std::span<const int32_t> tokens);
-
   struct Slot {
     std::vector<int32_t> tokens;  // what the cache holds
     int64_t prompt_rows = 0;      // how many of the first are prompt rows
+    std::unique_ptr<MtpDrafter> mtp;
   };
+  struct Writing;  // a reply under way
+  void check_prompt(std::span<const int32_t> tokens) const;
+  int64_t keep_shared_prefix(int slot, std::span<const int32_t> tokens);
+  Tensor fill(int slot, std::span<const int32_t> tokens, int64_t begin);
+  Hidden run(std::span<const Rows> rows, std::vector<int64_t>& last);
+  int64_t take_tokens(Writing& writing, Tensor& scores, std::span<const int32_t> draft);
+  void write_on(Writing& writing, Speculation* speculation);
+  Hidden first_rows(const Hidden& hidden, int64_t count);
   Context& ctx_;
   Model& model_;
   EngineOptions options_;

@@ -6,6 +6,10 @@
 // A query's result depends on its own keys only, bit for bit: keys are taken in chunks of kKeyChunk by
 // position in the sequence, each chunk gives (maximum, sum of exp, weighted sum of values), and chunks are
 // merged in order. So 1 row or 512 rows in a call, 1 thread or 64, give the same bits.
+//
+// There are two forms, which sum a score in different orders: blocks of keys transposed for register tiles
+// (many rows), and keys read as they lie (few rows: decoding, which is bound by memory). The caller chooses
+// by what rows are, see AttentionSpan::stream, never by how many there are.
 #pragma once
 
 #include <cstdint>
@@ -25,14 +29,17 @@ struct AttentionSpan {
   int64_t keys;
   float* dk = nullptr;  // backward: added to, laid out as k and v; no two may overlap
   float* dv = nullptr;
+  bool stream = false;  // few rows: read the keys as they lie, unless more than kStreamGroup heads share them
 };
+// With more query heads to a kv head, transposed blocks are the faster form for a single token too.
+constexpr int64_t kStreamGroup = 8;
 
 struct Attention {
   int64_t heads, kv_heads;  // query head h uses kv head h / (heads / kv_heads)
   int64_t qk_dim, v_dim;
   const float* q;  // head h of row i at q + i * q_row + h * qk_dim
   int64_t q_row;
-  Element kv_type = Element::f32;
+  KvType kv_type = KvType::f32;  // q8_0: qk_dim, v_dim, k_row and v_row are multiples of kQ8Values
   int64_t k_row,
       v_row;    // head g of key j at k + j * k_row + g * qk_dim and v + j * v_row + g * v_dim, in elements
   float scale;  // above 0; scores are scale * q.k

@@ -18,13 +18,15 @@ struct AttentionHead {
   int64_t qk_dim, v_dim, v_padded;  // v_padded: v_dim rounded up to kPad
   const float* q;                   // of query 0, first head of the group
   int64_t q_row;
-  Element kv_type;
+  KvType kv_type;
   const void* k;  // of key 0 and this kv head
   const void* v;
-  int64_t k_row, v_row;
+  int64_t k_row, v_row;      // from key to key, in values
+  int64_t k_bytes, v_bytes;  // the same in bytes
   float scale;
   bool causal;
   int64_t window;
+  bool stream;  // which of the two forms computes the scores
 };
 
 // Softmax under way, per row: maximum, sum of exp(score - max), the same-weighted sum of values (v_padded

@@ -138,7 +138,7 @@ void attention_backward(ThreadPool& pool, const Table& table, const Attention& a
                         int64_t out_row, const float* dout, int64_t dout_row, const float* lse, float* dq,
                         int64_t dq_row, float* dsinks) {
   check_attention(args);
-  CHECK(args.kv_type == Element::f32, "the backward reads keys and values as f32");
+  CHECK(args.kv_type == KvType::f32, "the backward reads keys and values as f32");
   int64_t rows = 0;
   for (const AttentionSpan& span : args.spans) {
     CHECK(span.query_begin == span.query_end || span.keys == 0 || (span.dk && span.dv),

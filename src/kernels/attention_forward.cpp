@@ -10,14 +10,16 @@
 namespace frugal::kernels {
 namespace {
 
-constexpr int64_t kMaxUnitFloats = 1 << 16;  // of a unit's state, to keep it in a core's cache
-constexpr int64_t kMergeRows = 8;            // rows that one thread merges at a time
+constexpr int64_t kMaxUnitFloats = 1 << 16;   // of a unit's state, to keep it in a core's cache
+constexpr int64_t kMaxSplitFloats = 1 << 22;  // of the states of all chunks, where splitting is a choice
+constexpr int64_t kMergeRows = 8;             // rows that one thread merges at a time
 
 struct Unit {
   AttentionHead head;
   AttentionOutput output;
   int64_t row_begin, row_end, chunk_begin, chunk_end;
   double work;
+  int64_t span;       // which of the call's
   int64_t state = 0;  // split units: floats into the memory of states, chunk after chunk
 
   int64_t rows() const { return row_end - row_begin; }
@@ -30,6 +32,12 @@ AttentionState state_of(const Unit& unit, float* memory, int64_t i) {
   float* start = memory + i * unit.state_floats();
   float* max = start + unit.rows() * unit.head.v_padded;
   return {max, max + padded(unit.rows()), start};
+}
+
+int64_t split_floats(const std::vector<Unit>& units) {
+  int64_t floats = 0;
+  for (const Unit& unit : units) floats += unit.chunks() * unit.state_floats();
+  return floats;
 }
 
 void reset(const AttentionState& state, int64_t rows, int64_t v_padded) {
@@ -47,7 +55,8 @@ std::vector<Unit> make_units(const Attention& a, float* out, int64_t out_row, fl
   }
   const double wanted = total / (4.0 * threads);  // per unit, so that threads finish together
   std::vector<Unit> units;
-  for (const AttentionSpan& span : a.spans) {
+  for (size_t s = 0; s < a.spans.size(); ++s) {
+    const AttentionSpan& span = a.spans[s];
     for (int64_t g = 0; g < a.kv_heads; ++g) {
       const AttentionHead head = attention_head(a, span, g);
       const int64_t rows = head.queries * group;
@@ -65,7 +74,8 @@ std::vector<Unit> make_units(const Attention& a, float* out, int64_t out_row, fl
         const int64_t end = std::min(rows, row + step);
         const KeyRange keys = keys_seen(head, row, end);
         units.push_back({head, output, row, end, keys.begin / kKeyChunk,
-                         (keys.end + kKeyChunk - 1) / kKeyChunk, attention_work(head, row, end)});
+                         (keys.end + kKeyChunk - 1) / kKeyChunk, attention_work(head, row, end),
+                         static_cast<int64_t>(s)});
       }
     }
   }
@@ -84,6 +94,10 @@ AttentionScratch carve_scratch(Carver& carver, const AttentionHead& head) {
   return scratch;
 }
 
+void add_keys(const Table& table, const AttentionHead& head, const AttentionTask& task) {
+  (head.stream ? table.attention_stream : table.attention_forward)(head, task);
+}
+
 // Every unit is one item; its state lives in the worker's scratch.
 void run_whole(ThreadPool& pool, const Table& table, const std::vector<Unit>& units) {
   int64_t state_floats = 0;
@@ -99,15 +113,15 @@ void run_whole(ThreadPool& pool, const Table& table, const std::vector<Unit>& un
       const Unit& unit = units[static_cast<size_t>(i)];
       const AttentionState state = state_of(unit, memory, 0);
       reset(state, unit.rows(), unit.head.v_padded);
-      table.attention_forward(
-          unit.head, {unit.row_begin, unit.row_end, unit.chunk_begin, unit.chunk_end, state, scratch});
+      add_keys(table, unit.head,
+               {unit.row_begin, unit.row_end, unit.chunk_begin, unit.chunk_end, state, scratch});
       table.attention_finish(unit.head, unit.row_begin, unit.row_end, state, unit.output);
     }
   });
 }
 
 // Every chunk of a unit is an item with a state of its own; then rows merge theirs in the order of chunks.
-void run_split(ThreadPool& pool, const Table& table, std::vector<Unit>& units) {
+void run_split(ThreadPool& pool, const Table& table, std::vector<Unit>& units, int64_t kv_heads) {
   struct Item {
     const Unit* unit;
     int64_t index;  // of the chunk in the unit, or the first row to merge
@@ -120,20 +134,27 @@ void run_split(ThreadPool& pool, const Table& table, std::vector<Unit>& units) {
     for (int64_t i = 0; i < unit.chunks(); ++i) chunks.push_back({&unit, i});
     for (int64_t i = 0; i < unit.rows(); i += kMergeRows) merges.push_back({&unit, i});
   }
+  // The heads of a key lie beside each other: whoever takes a chunk of one takes the chunk of all.
+  std::stable_sort(chunks.begin(), chunks.end(), [](const Item& x, const Item& y) {
+    return x.unit->span != y.unit->span ? x.unit->span < y.unit->span : x.index < y.index;
+  });
+  const auto count = static_cast<int64_t>(chunks.size());
+  const int64_t grain = count >= 8 * kv_heads * pool.size() ? kv_heads : 1;
   Carver sizes;
   carve_scratch(sizes, units[0].head);
   const int64_t each = sizes.taken();
   auto* memory = static_cast<float*>(
       pool.scratch(pool.this_worker(), sizeof(float) * static_cast<size_t>(floats + each * pool.size())));
-  pool.parallel_for(static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end, int worker) {
+  pool.parallel_for(count, grain, [&](int64_t begin, int64_t end, int worker) {
     Carver carver(memory + floats + each * worker);
     const AttentionScratch scratch = carve_scratch(carver, units[0].head);
     for (int64_t i = begin; i < end; ++i) {
       const auto& [unit, chunk] = chunks[static_cast<size_t>(i)];
       const AttentionState state = state_of(*unit, memory + unit->state, chunk);
       reset(state, unit->rows(), unit->head.v_padded);
-      table.attention_forward(unit->head, {unit->row_begin, unit->row_end, unit->chunk_begin + chunk,
-                                           unit->chunk_begin + chunk + 1, state, scratch});
+      add_keys(table, unit->head,
+               {unit->row_begin, unit->row_end, unit->chunk_begin + chunk, unit->chunk_begin + chunk + 1,
+                state, scratch});
     }
   });
   pool.parallel_for(static_cast<int64_t>(merges.size()), 1, [&](int64_t begin, int64_t end, int) {
@@ -168,8 +189,13 @@ void attention_forward(ThreadPool& pool, const Table& table, const Attention& ar
   const bool few = static_cast<int>(units.size()) < 2 * pool.size();
   const bool long_units =
       std::any_of(units.begin(), units.end(), [](const Unit& u) { return u.chunks() > 1; });
-  if (pool.size() > 1 && few && long_units && std::all_of(units.begin(), units.end(), splits)) {
-    run_split(pool, table, units);
+  // Streaming heads one after the other would read every page of the cache once for each.
+  const auto streams = [](const Unit& unit) { return unit.head.stream; };
+  const bool together = args.kv_heads > 1 && split_floats(units) <= kMaxSplitFloats &&
+                        std::all_of(units.begin(), units.end(), streams);
+  if (((pool.size() > 1 && few) || together) && long_units &&
+      std::all_of(units.begin(), units.end(), splits)) {
+    run_split(pool, table, units, args.kv_heads);
   } else {
     run_whole(pool, table, units);
   }

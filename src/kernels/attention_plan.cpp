@@ -11,6 +11,12 @@ void check_attention(const Attention& a) {
         a.kv_heads);
   CHECK(a.qk_dim > 0 && a.v_dim > 0, "head sizes {} and {}", a.qk_dim, a.v_dim);
   CHECK(a.scale > 0, "scale {} must be above 0", a.scale);
+  CHECK(a.kv_type != KvType::q4_0, "keys and values in q4_0");
+  if (a.kv_type == KvType::q8_0) {
+    CHECK((a.qk_dim | a.v_dim | a.k_row | a.v_row) % kQ8Values == 0,
+          "heads of {} and {} in rows of {} and {} are not blocks of {}", a.qk_dim, a.v_dim, a.k_row, a.v_row,
+          kQ8Values);
+  }
   CHECK(a.window >= 0 && (a.window == 0 || a.causal), "a window of {} needs causal attention", a.window);
   for (const AttentionSpan& span : a.spans) {
     const int64_t queries = span.query_end - span.query_begin;
@@ -23,8 +29,7 @@ void check_attention(const Attention& a) {
 AttentionHead attention_head(const Attention& a, const AttentionSpan& span, int64_t kv_head) {
   const int64_t group = a.heads / a.kv_heads;
   const auto at = [&](const void* base, int64_t offset) -> const void* {
-    if (a.kv_type == Element::f32) return static_cast<const float*>(base) + offset;
-    return static_cast<const uint16_t*>(base) + offset;
+    return static_cast<const std::byte*>(base) + kv_bytes(a.kv_type, offset);
   };
   return {.queries = span.query_end - span.query_begin,
           .group = group,
@@ -39,9 +44,12 @@ AttentionHead attention_head(const Attention& a, const AttentionSpan& span, int6
           .v = at(span.v, kv_head * a.v_dim),
           .k_row = a.k_row,
           .v_row = a.v_row,
+          .k_bytes = kv_bytes(a.kv_type, a.k_row),
+          .v_bytes = kv_bytes(a.kv_type, a.v_row),
           .scale = a.scale,
           .causal = a.causal,
-          .window = a.window};
+          .window = a.window,
+          .stream = span.stream && group <= kStreamGroup};
 }
 
 KeyRange keys_seen(const AttentionHead& h, int64_t row_begin, int64_t row_end) {

@@ -15,6 +15,21 @@ void check_attention(const Attention& args);
 // The kernels' view of one kv head of one span.
 AttentionHead attention_head(const Attention& args, const AttentionSpan& span, int64_t kv_head);
 
+// Bytes of that many values, whole blocks.
+inline int64_t kv_bytes(KvType type, int64_t values) {
+  switch (type) {
+    case KvType::f32:
+      return values * 4;
+    case KvType::bf16:
+      return values * 2;
+    case KvType::q8_0:
+      return values / kQ8Values * kQ8Bytes;
+    case KvType::q4_0:
+      return values / kQ8Values * kQ4Bytes;
+  }
+  return 0;
+}
+
 inline int64_t padded(int64_t width) {
   return (width + kPad - 1) / kPad * kPad;
 }

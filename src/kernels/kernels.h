@@ -13,6 +13,24 @@ namespace frugal::kernels {
 
 // Number formats that kernels read directly. bf16 is the upper half of an f32, rounded to nearest even.
 enum class Element : uint8_t { f32, bf16 };
+// How rows are stored that kernels decode as they read: cached keys and values, and weights for weigh_rows.
+// q8_0: blocks of 34 bytes, an f16 scale and 32 signed bytes; q4_0 (weights only): 18 bytes, 32 numbers of 4
+// bits less 8, the first 16 in the low halves (both GGUF's).
+enum class KvType : uint8_t { f32, bf16, q8_0, q4_0 };
+constexpr int64_t kQ8Values = 32, kQ8Bytes = 34, kQ4Bytes = 18;
+
+// y (rows, out) = x (rows, in) . W (in, out): W's rows lie along the inner dimension. Each output is one
+// chain of multiply-adds, in order. Strides of x and y count floats.
+struct WeighRows {
+  KvType type;
+  int64_t rows, in, out;  // in blocks of kQ8Values for q8_0 and q4_0
+  const float* x;
+  int64_t x_row;
+  const void* w;
+  int64_t w_bytes;  // from row to row
+  float* y;
+  int64_t y_row;
+};
 
 // Arguments of the row-wise kernels: rowwise_args.h.
 struct RmsNorm;
@@ -125,6 +143,9 @@ struct Table {
   // --- attention (impl/attention.cpp): adds chunks of keys to rows' softmax, merges two states, divides and
   // writes out
   void (*attention_forward)(const AttentionHead& head, const AttentionTask& task);
+  // As attention_forward, for few rows: reads keys as they lie (impl/attention_stream.cpp). The scores' sums
+  // have another order.
+  void (*attention_stream)(const AttentionHead& head, const AttentionTask& task);
   void (*attention_merge)(int64_t rows, int64_t v_padded, const AttentionState& from,
                           const AttentionState& to);
   void (*attention_finish)(const AttentionHead& head, int64_t row_begin, int64_t row_end,
@@ -134,6 +155,10 @@ struct Table {
   void (*attention_backward)(const AttentionHead& head, const AttentionGradTask& task);
   void (*attention_delta)(int64_t rows, int64_t heads, int64_t v_dim, const float* out, int64_t out_row,
                           const float* dout, int64_t dout_row, float* delta);
+
+  // Outputs [begin, end) of every row, begin a multiple of kQ8Values (impl/weigh_rows.cpp; weigh.h is the way
+  // to call it).
+  void (*weigh_rows)(const WeighRows& args, int64_t begin, int64_t end);
 
   // --- packed matrix products (impl/gemm.cpp; gemm.h is the way to call them)
   // The register tile: A is packed in panels of gemm_rows rows, B in panels of gemm_columns columns.

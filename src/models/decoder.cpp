@@ -72,12 +72,14 @@ Hidden Decoder::forward(Context& ctx, const Batch& batch, Cache* cache) {
   return {x, norm_.forward(ctx, x)};
 }
 
-Hidden Decoder::mtp(Context& ctx, const Tensor& previous, const Batch& shifted, int depth) {
+Hidden Decoder::mtp(Context& ctx, const Tensor& previous, const Batch& shifted, int depth, Cache* cache) {
   const MtpModule& m = mtp_.at(static_cast<size_t>(depth - 1));
   const Tensor embedded = m.enorm.forward(ctx, ops::embedding(ctx, shifted.tokens, embedding_));
   const Tensor joined = ops::concat_columns(ctx, embedded, m.hnorm.forward(ctx, previous));
   const int layer = static_cast<int>(blocks_.size()) + depth - 1;
-  const Tensor x = m.block.run(ctx, m.eh_proj.forward(ctx, joined), shifted, nullptr, layer, recompute_);
+  const Tensor x = m.block.run(ctx, m.eh_proj.forward(ctx, joined), shifted, cache,
+                               cache != nullptr ? 0 : layer, recompute_);
+  if (cache != nullptr) cache->advance(shifted);
   return {x, m.norm.forward(ctx, x)};
 }
 
@@ -94,6 +96,12 @@ void Decoder::set_layout(const WeightLayout& layout) {
 std::vector<CacheLayer> Decoder::cache_layers() const {
   std::vector<CacheLayer> layers;
   for (const Block& block : blocks_) layers.push_back(block.attention->cache_layer());
+  return layers;
+}
+
+std::vector<CacheLayer> Decoder::mtp_cache_layers() const {
+  std::vector<CacheLayer> layers;
+  for (const MtpModule& module : mtp_) layers.push_back(module.block.attention->cache_layer());
   return layers;
 }
 

@@ -46,7 +46,9 @@ class Decoder : public Model {
   Json config() const override;
   void visit(ParamVisitor& v) override;
   Hidden forward(Context& ctx, const Batch& batch, Cache* cache) override;
-  Hidden mtp(Context& ctx, const Tensor& previous, const Batch& shifted, int depth) override;
+  Hidden mtp(Context& ctx, const Tensor& previous, const Batch& shifted, int depth,
+             Cache* cache = nullptr) override;
+  std::vector<CacheLayer> mtp_cache_layers() const override;
   const Tensor& head() const override { return config_.tied ? embedding_ : head_; }
   std::vector<CacheLayer> cache_layers() const override;
   double attention_flops(double keys) const override;

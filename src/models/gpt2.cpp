@@ -56,7 +56,7 @@ class Gpt2Attention : public AttentionModule {
     c_attn_.visit(v, name + ".c_attn");
     c_proj_.visit(v, name + ".c_proj");
   }
-  CacheLayer cache_layer() const override { return {hidden_, hidden_}; }
+  CacheLayer cache_layer() const override { return {hidden_, hidden_, hidden_ / heads_}; }
   double flops(double keys) const override { return 4.0 * static_cast<double>(hidden_) * keys; }
   void set_layout(const WeightLayout& layout) override {
     c_attn_.set_layout(layout);

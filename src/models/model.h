@@ -53,7 +53,10 @@ class Model {
   // hidden rows
   // (`before_norm` of the main model for depth 1) and the tokens `depth` further on, and gives hidden rows
   // for the token after. Returned normed by the module's own norm, and before it for the next depth.
-  virtual Hidden mtp(Context& ctx, const Tensor& previous, const Batch& shifted, int depth) = 0;
+  // `cache`, when given, is the module's own, of one layer as in mtp_cache_layers(); it is read and extended.
+  virtual Hidden mtp(Context& ctx, const Tensor& previous, const Batch& shifted, int depth,
+                     Cache* cache = nullptr) = 0;
+  virtual std::vector<CacheLayer> mtp_cache_layers() const = 0;  // by depth
 
   // The routing biases to be balanced after each step: layer index as ctx.aux counts, and the buffer (E).
   struct RoutingBias {

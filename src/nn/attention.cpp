@@ -22,6 +22,7 @@ std::vector<ops::CachedKeys> cached_keys(const Cache& cache, int layer, const Ba
     const auto i = static_cast<size_t>(s);
     const int slot = batch.slots.at(i);
     keys.push_back(cache.keys(layer, slot, cache.length(slot) + batch.offsets[i + 1] - batch.offsets[i]));
+    keys.back().stream = !batch.roles.empty() && batch.roles[i] == RowRole::generated;
   }
   return keys;
 }
@@ -86,7 +87,7 @@ void GqaAttention::visit(ParamVisitor& v, const std::string& name) {
 }
 
 CacheLayer GqaAttention::cache_layer() const {
-  return {config_.kv_heads * config_.head_dim, config_.kv_heads * config_.head_dim};
+  return {config_.kv_heads * config_.head_dim, config_.kv_heads * config_.head_dim, config_.head_dim};
 }
 
 double GqaAttention::flops(double keys) const {
@@ -142,18 +143,31 @@ Tensor MlaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, 
   return o_proj_.forward(ctx, ops::attention(ctx, q, keys, values, batch.offsets, options));
 }
 
+const Tensor& MlaAttention::up_projection(Context& ctx) {
+  const Tensor& weight = kv_b_proj_.weight;
+  if (weight.as_stored() && (weight.is_f32() || &weight.format() == &formats::bf16)) return weight;
+  // An adapter may have changed since.
+  if (decoded_ && decoded_from_ == weight.data() && weight.low_rank() == nullptr) return decoded_;
+  decoded_ = Tensor::empty(ctx, weight.shape());
+  decoded_from_ = nullptr;
+  if (ctx.dry_run()) return decoded_;
+  constexpr int64_t kGrain = 16;
+  ctx.pool.parallel_for(weight.rows(), kGrain, [&](int64_t begin, int64_t end, int) {
+    weight.decode_rows(begin, end, decoded_.f32() + begin * weight.cols());
+  });
+  decoded_from_ = weight.data();
+  return decoded_;
+}
+
 // Prompt rows decompress all keys of their sequence; generated rows stay with the latents.
 Tensor MlaAttention::attend_cached(Context& ctx, const Tensor& q, const Batch& batch, Cache& cache,
                                    int layer) {
   const auto keys = cached_keys(cache, layer, batch);
-  const auto generated = [&](size_t s) {
-    return !batch.roles.empty() && batch.roles[s] == RowRole::generated;
-  };
   bool all_generated = true;
-  for (size_t s = 0; s < keys.size(); ++s) all_generated = all_generated && generated(s);
+  for (const ops::CachedKeys& k : keys) all_generated = all_generated && k.stream;
   const auto absorbed = [&](const Tensor& rows, std::span<const int64_t> offsets,
                             std::span<const ops::CachedKeys> k) {
-    return ops::mla_absorbed(ctx, rows, kv_b_proj_.weight, offsets, k, dims_, scale(), cache.format());
+    return ops::mla_absorbed(ctx, rows, up_projection(ctx), offsets, k, dims_, scale(), cache.format());
   };
   if (all_generated) return absorbed(q, batch.offsets, keys);
   if (keys.size() == 1) return attend_prompt(ctx, q, keys[0], cache, layer, batch.slots[0]);
@@ -162,8 +176,8 @@ Tensor MlaAttention::attend_cached(Context& ctx, const Tensor& q, const Batch& b
     const int64_t begin = batch.offsets[s], end = batch.offsets[s + 1];
     const Tensor own = ops::gather_rows(ctx, q, range(begin, end));
     const std::vector<int64_t> offsets = {0, end - begin};
-    const Tensor part = generated(s) ? absorbed(own, offsets, {&keys[s], 1})
-                                     : attend_prompt(ctx, own, keys[s], cache, layer, batch.slots[s]);
+    const Tensor part = keys[s].stream ? absorbed(own, offsets, {&keys[s], 1})
+                                       : attend_prompt(ctx, own, keys[s], cache, layer, batch.slots[s]);
     if (!ctx.dry_run())
       std::memcpy(y.f32() + begin * y.cols(), part.f32(), static_cast<size_t>(part.bytes()));
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <numeric>
 
 #include "nn/cache.h"
 #include "nn/module.h"
@@ -70,7 +71,9 @@ class MlaAttention : public AttentionModule {
   MlaAttention(const MlaConfig& config, std::shared_ptr<RopeTable> rope);
   Tensor forward(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer) override;
   void visit(ParamVisitor& v, const std::string& name) override;
-  CacheLayer cache_layer() const override { return {config_.kv_rank + config_.rope, 0}; }
+  CacheLayer cache_layer() const override {
+    return {config_.kv_rank + config_.rope, 0, std::gcd(config_.kv_rank, config_.rope)};
+  }
   double flops(double keys) const override;
 
  private:
@@ -78,6 +81,7 @@ class MlaAttention : public AttentionModule {
   Tensor attend_cached(Context& ctx, const Tensor& q, const Batch& batch, Cache& cache, int layer);
   Tensor attend_prompt(Context& ctx, const Tensor& q, const ops::CachedKeys& own, const Cache& cache,
                        int layer, int slot);
+  const Tensor& up_projection(Context& ctx);
   float scale() const;
 
   MlaConfig config_;
@@ -85,6 +89,10 @@ class MlaAttention : public AttentionModule {
   std::shared_ptr<RopeTable> rope_;
   Linear q_proj_, q_a_proj_, q_b_proj_, kv_a_proj_, kv_b_proj_, o_proj_;
   Norm q_a_norm_, kv_a_norm_;
+  // kv_b_proj_'s weight as f32 when it is stored in a format that the absorbed form cannot read: it is needed
+  // whole for every token, in both directions. Made on first use.
+  Tensor decoded_;
+  const std::byte* decoded_from_ = nullptr;
 };
 
 }  // namespace frugal

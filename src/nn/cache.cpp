@@ -7,6 +7,17 @@
 
 namespace frugal {
 
+static void check_format(const Format& format, const CacheLayer& layer) {
+  if (&format != &formats::f32 && &format != &formats::bf16 && &format != &formats::q8_0) {
+    fail_usage("keys and values cannot be kept as {}; expected f32, bf16 or q8_0", format.name);
+  }
+  if (layer.part % format.block != 0) {
+    fail_usage(
+        "keys and values as {} are stored in blocks of {}, but this model's heads are {} wide; use bf16",
+        format.name, format.block, layer.part);
+  }
+}
+
 Cache::Cache(const Context& ctx, std::vector<CacheLayer> layers, int slots, int64_t capacity,
              const Format& format)
     : layers_(std::move(layers)),
@@ -14,8 +25,8 @@ Cache::Cache(const Context& ctx, std::vector<CacheLayer> layers, int slots, int6
       capacity_(capacity),
       format_(&format) {
   CHECK(slots > 0 && capacity > 0);
-  CHECK(format.block == 1, "cache format {}", format.name);
   for (const CacheLayer& layer : layers_) {
+    check_format(format, layer);
     Store store;
     store.k = Tensor::empty(ctx, {slots, capacity, layer.k_width}, format);
     if (layer.v_width > 0) store.v = Tensor::empty(ctx, {slots, capacity, layer.v_width}, format);
@@ -29,15 +40,16 @@ int64_t Cache::bytes() const {
   return sum;
 }
 
-static void append_rows(Tensor& store, int slot, int64_t at, const Tensor& rows, int64_t begin, int64_t end) {
+static void append_rows(Context& ctx, Tensor& store, int slot, int64_t at, const Tensor& rows, int64_t begin,
+                        int64_t end) {
   const int64_t width = store.cols();
   CHECK(rows.cols() == width, "cache rows are {} wide, got {}", width, rows.cols());
   const Format& format = store.format();
-  std::byte* to = store.data() + format.bytes((slot * store.dim(1) + at) * width);
-  format.encode(rows.f32() + begin * width, to, (end - begin) * width);
+  ops::store_rows(ctx, rows, begin, end, format,
+                  store.data() + format.bytes((slot * store.dim(1) + at) * width));
 }
 
-void Cache::append(const Context& ctx, int layer, const Batch& batch, const Tensor& k, const Tensor& v) {
+void Cache::append(Context& ctx, int layer, const Batch& batch, const Tensor& k, const Tensor& v) {
   Store& store = stores_.at(static_cast<size_t>(layer));
   for (int64_t s = 0; s < batch.sequences(); ++s) {
     const int slot = batch.slots.at(static_cast<size_t>(s));
@@ -49,8 +61,8 @@ void Cache::append(const Context& ctx, int layer, const Batch& batch, const Tens
            capacity_, at + end - begin);
     }
     if (ctx.dry_run()) continue;
-    append_rows(store.k, slot, at, k, begin, end);
-    if (store.v) append_rows(store.v, slot, at, v, begin, end);
+    append_rows(ctx, store.k, slot, at, k, begin, end);
+    if (store.v) append_rows(ctx, store.v, slot, at, v, begin, end);
   }
 }
 
@@ -63,13 +75,10 @@ ops::CachedKeys Cache::keys(int layer, int slot, int64_t keys) const {
   return {at(store.k), store.v ? at(store.v) : at(store.k), keys};
 }
 
-Tensor Cache::decoded(const Context& ctx, int layer, int slot, int64_t count) const {
+Tensor Cache::decoded(Context& ctx, int layer, int slot, int64_t count) const {
   const int64_t width = layers_.at(static_cast<size_t>(layer)).k_width;
-  Tensor out = Tensor::empty(ctx, {count, width});
-  if (!ctx.dry_run()) {
-    format_->decode(static_cast<const std::byte*>(keys(layer, slot, count).k), out.f32(), count * width);
-  }
-  return out;
+  return ops::load_rows(ctx, static_cast<const std::byte*>(keys(layer, slot, count).k), count, width,
+                        *format_);
 }
 
 void Cache::advance(const Batch& batch) {

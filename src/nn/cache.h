@@ -10,15 +10,17 @@
 
 namespace frugal {
 
-// Widths of one layer's rows. MLA stores [latent, rotated key] in `k` and nothing in `v`.
+// Widths of one layer's rows. MLA stores [latent, rotated key] in `k` and nothing in `v`. Attention reads
+// rows in parts of `part` values (a head), which must be whole blocks of the cache's format.
 struct CacheLayer {
   int64_t k_width = 0, v_width = 0;
+  int64_t part = 1;
 };
 
 class Cache {
  public:
-  // Room for `slots` sequences of `capacity` tokens, stored as `format` (f32 or bf16). Memory is touched as
-  // it fills.
+  // Room for `slots` sequences of `capacity` tokens, stored as `format`: f32, bf16 or q8_0. Memory is touched
+  // as it fills. UsageError when the format cannot store the layers' rows.
   Cache(const Context& ctx, std::vector<CacheLayer> layers, int slots, int64_t capacity,
         const Format& format);
 
@@ -30,11 +32,11 @@ class Cache {
 
   // Writes the rows of `k` and `v` (v may be empty) for every sequence of the batch behind what its slot
   // holds. All layers append the same rows; the lengths move with advance(). Error when a slot is full.
-  void append(const Context& ctx, int layer, const Batch& batch, const Tensor& k, const Tensor& v);
+  void append(Context& ctx, int layer, const Batch& batch, const Tensor& k, const Tensor& v);
   // Keys of a slot as attention needs them, the rows appended by this forward included.
   ops::CachedKeys keys(int layer, int slot, int64_t count) const;
   // The first `count` rows of what `k` holds, as f32 (count, k_width).
-  Tensor decoded(const Context& ctx, int layer, int slot, int64_t count) const;
+  Tensor decoded(Context& ctx, int layer, int slot, int64_t count) const;
   // After a forward: the batch's rows are now part of their slots.
   void advance(const Batch& batch);
   // Forgets everything after the first `length` tokens of the slot.

@@ -7,11 +7,11 @@
 
 namespace frugal {
 
-Validation validate(Context& ctx, Model& model, ValidationWindows& windows, int64_t rows) {
+Validation validate(Context& ctx, Model& model, ValidationWindows& windows, int64_t rows, Cache* cache) {
   LossSums sums;
   windows.rewind();
   while (const auto batch = windows.next(rows)) {
-    const LossSums part = evaluate_rows(ctx, model, *batch);
+    const LossSums part = evaluate_rows(ctx, model, *batch, cache);
     sums.main += part.main;
     sums.targets += part.targets;
   }

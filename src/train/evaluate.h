@@ -16,7 +16,9 @@ struct Validation {
   int64_t targets = 0, bytes = 0;
 };
 
-// All windows, `rows` at a time. Leaves the windows rewound.
-Validation validate(Context& ctx, Model& model, ValidationWindows& windows, int64_t rows);
+// All windows, `rows` at a time. Leaves the windows rewound. With a cache of at least that many slots, empty
+// and of the windows' length, attention reads keys and values as the cache stores them.
+Validation validate(Context& ctx, Model& model, ValidationWindows& windows, int64_t rows,
+                    Cache* cache = nullptr);
 
 }  // namespace frugal

@@ -138,11 +138,14 @@ void add_mtp_losses(Context& ctx, Model& model, const Hidden& hidden, const Trai
   }
 }
 
-LossSums evaluate_rows(Context& ctx, Model& model, const TrainBatch& rows) {
+LossSums evaluate_rows(Context& ctx, Model& model, const TrainBatch& rows, Cache* cache) {
   Context quiet = ctx;
   quiet.tape = nullptr;
   quiet.aux = nullptr;
-  const Hidden hidden = model.forward(quiet, to_batch(rows), nullptr);
+  Batch batch = to_batch(rows);
+  for (int s = 0; cache != nullptr && s < batch.sequences(); ++s) batch.slots.push_back(s);
+  const Hidden hidden = model.forward(quiet, batch, cache);
+  for (const int slot : batch.slots) cache->truncate(slot, 0);
   const auto result = ops::cross_entropy(quiet, hidden.normed, model.head(), rows.targets, 0);
   return {result.loss_sum, result.counted, {}, {}};
 }

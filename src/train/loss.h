@@ -47,7 +47,8 @@ void add_mtp_losses(Context& ctx, Model& model, const Hidden& hidden, const Trai
 // Rows as a model takes them.
 Batch to_batch(const TrainBatch& rows);
 
-// Sum of nats and number of targets of the main head, without gradients.
-LossSums evaluate_rows(Context& ctx, Model& model, const TrainBatch& rows);
+// Sum of nats and number of targets of the main head, without gradients. With a cache, whose slots are empty
+// and stay so, attention reads keys and values as the cache stores them.
+LossSums evaluate_rows(Context& ctx, Model& model, const TrainBatch& rows, Cache* cache = nullptr);
 
 }  // namespace frugal

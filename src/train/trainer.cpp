@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/profile.h"
 #include "train/balance.h"
 
 namespace frugal {
@@ -187,6 +188,7 @@ LossSums Trainer::accumulate(const TrainBatch& batch) {
     Context ctx = ctx_;
     ctx.tape = &tape;
     ctx.aux = &aux_;
+    if (ctx.profile != nullptr) ctx.profile->phase("forward");
     step.add(hooks_.objective(ctx, model_, rows, step, lambda));
   }
   return step;
@@ -195,6 +197,7 @@ LossSums Trainer::accumulate(const TrainBatch& batch) {
 void Trainer::update(double gradient_norm, double lr) {
   const double clip = options_.optimizer.clip;
   const double scale = clip > 0 ? std::min(1.0, clip / (gradient_norm + 1e-6)) : 1.0;  // as PyTorch
+  const ProfileScope scope(ctx_.profile, "optimizer");
   optimizer_->step(ctx_, lr, scale);
   if (plan_.progress(step_) < 1 - options_.bias_freeze)
     update_routing_biases(model_, aux_, options_.bias_update_speed);
@@ -202,11 +205,19 @@ void Trainer::update(double gradient_norm, double lr) {
 
 void Trainer::train_step() {
   const Spending before = spent();
-  const TrainBatch batch = data_.next(options_.batch, options_.context);
+  if (ctx_.profile != nullptr) ctx_.profile->phase("update");
+  const TrainBatch batch = [&] {
+    const ProfileScope scope(ctx_.profile, "batch");
+    return data_.next(options_.batch, options_.context);
+  }();
   check_batch(batch);
   const LossSums sums = accumulate(batch);
   StepRecord record{.loss = sums.mean(), .mtp_loss = sums.mtp_mean(), .balance_loss = aux_.balance_loss()};
-  record.gradient_norm = gradient_norm(ctx_, parameters_);
+  if (ctx_.profile != nullptr) ctx_.profile->phase("update");
+  {
+    const ProfileScope scope(ctx_.profile, "gradient norm");
+    record.gradient_norm = gradient_norm(ctx_, parameters_);
+  }
   record.lr = learning_rate();
   const std::string trouble = spikes_.examine(record.loss, record.gradient_norm);
   if (trouble.empty()) update(record.gradient_norm, record.lr);

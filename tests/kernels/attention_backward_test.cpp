@@ -13,7 +13,7 @@ struct Gradients {
 
 // The gradients, added onto arrays that hold `before` everywhere.
 Gradients backward(ThreadPool& pool, const Table& table, const AttentionArrays& a, float before) {
-  AttentionCall call(a, Element::f32, table);
+  AttentionCall call(a, KvType::f32, table);
   Gradients g{Floats(a.q.size(), before), Floats(a.k.size(), before), Floats(a.v.size(), before),
               Floats(a.sinks.size(), before)};
   for (size_t i = 0; i < call.spans.size(); ++i) {
@@ -103,14 +103,14 @@ TEST(AttentionBackward, ThreadsDoNotChangeBits) {
 TEST(AttentionBackward, BrokenContractsAreRefused) {
   const AttentionArrays a(attention_cases()[1]);
   ThreadPool pool(1);
-  AttentionCall call(a, Element::f32, best());
+  AttentionCall call(a, KvType::f32, best());
   Floats out(index_of(a.rows * a.out_row)), lse(index_of(a.rows * a.shape.heads)), dq(a.q.size());
   const auto run = [&](const Attention& args) {
     attention_backward(pool, best(), args, out.data(), a.out_row, a.dout.data(), a.out_row, lse.data(),
                        dq.data(), a.q_row, nullptr);
   };
   EXPECT_THROW(run(call.args), std::logic_error) << "spans without dk and dv";
-  const AttentionCall half(a, Element::bf16, best());
+  const AttentionCall half(a, KvType::bf16, best());
   EXPECT_THROW(run(half.args), std::logic_error) << "bf16 has no backward";
 }
 

@@ -17,7 +17,35 @@ struct AttentionCase {
   int64_t window = 0;
   bool sinks = false;
   bool values_are_keys = false;  // absorbed MLA: v is the first v_dim columns of k
+
+  bool blocks() const { return qk_dim % kQ8Values == 0 && v_dim % kQ8Values == 0; }  // can be q8_0
 };
+
+// q8_0 as GGUF has it, scales being powers of two, so that they need no rounding to f16.
+inline std::vector<char> to_blocks(const Floats& x) {
+  std::vector<char> out;
+  for (size_t i = 0; i < x.size(); i += kQ8Values) {
+    float most = 0;
+    for (size_t j = 0; j < kQ8Values; ++j) most = std::max(most, std::fabs(x[i + j]));
+    int exponent = 0;
+    std::frexp(most / 127, &exponent);  // most <= 127 * 2^exponent
+    const auto half = static_cast<uint16_t>((exponent + 15) << 10);
+    out.push_back(static_cast<char>(half & 0xff));
+    out.push_back(static_cast<char>(half >> 8));
+    for (size_t j = 0; j < kQ8Values; ++j)
+      out.push_back(static_cast<char>(std::lround(std::ldexp(x[i + j], -exponent))));
+  }
+  return out;
+}
+inline Floats from_blocks(const std::vector<char>& blocks) {
+  Floats out;
+  for (size_t i = 0; i < blocks.size(); i += kQ8Bytes) {
+    const int exponent = (static_cast<uint8_t>(blocks[i + 1]) >> 2) - 15;
+    for (size_t j = 2; j < kQ8Bytes; ++j)
+      out.push_back(std::ldexp(static_cast<float>(static_cast<int8_t>(blocks[i + j])), exponent));
+  }
+  return out;
+}
 
 // Arrays of a case. Strides are wider than needed, so that a wrong one shows.
 struct AttentionArrays {
@@ -34,8 +62,8 @@ struct AttentionArrays {
       keys += span_keys;
     }
     q_row = c.heads * c.qk_dim + 2;
-    k_row = c.kv_heads * c.qk_dim + 3;
-    v_row = c.values_are_keys ? k_row : c.kv_heads * c.v_dim + 5;
+    k_row = c.kv_heads * c.qk_dim + (c.blocks() ? kQ8Values : 3);
+    v_row = c.values_are_keys ? k_row : c.kv_heads * c.v_dim + (c.blocks() ? kQ8Values : 5);
     out_row = c.heads * c.v_dim + 1;
     scale = 1.0f / std::sqrt(static_cast<float>(c.qk_dim));
     q = random_floats(rows * q_row, 31, 1.5);
@@ -46,14 +74,16 @@ struct AttentionArrays {
   }
 };
 
-// The case as a call; `spans` and `storage` must outlive the result. With bf16, k and v are read from `half`.
+// The case as a call; the arrays must outlive it. In bf16 and q8_0, k and v are read from its own copies.
 struct AttentionCall {
   std::vector<AttentionSpan> spans;
   std::vector<uint16_t> half_k, half_v;
+  std::vector<char> blocks_k, blocks_v;
   Attention args;
 
-  AttentionCall(const AttentionArrays& a, Element type, const Table& table) {
-    if (type == Element::bf16) {
+  AttentionCall(const AttentionArrays& a, KvType type, const Table& table, bool stream = false) {
+    if (type == KvType::q8_0) blocks_k = to_blocks(a.k), blocks_v = to_blocks(a.v);
+    if (type == KvType::bf16) {
       half_k.resize(a.k.size());
       half_v.resize(a.v.size());
       table.f32_to_bf16(static_cast<int64_t>(a.k.size()), a.k.data(), half_k.data());
@@ -67,9 +97,14 @@ struct AttentionCall {
                          .query_end = row + queries,
                          .k = a.k.data() + k_at,
                          .v = a.v.data() + v_at,
-                         .keys = keys};
+                         .keys = keys,
+                         .stream = stream};
+      if (type == KvType::bf16) span.k = half_k.data() + k_at, span.v = half_v.data() + v_at;
+      if (type == KvType::q8_0) {
+        span.k = blocks_k.data() + k_at / kQ8Values * kQ8Bytes;
+        span.v = blocks_v.data() + v_at / kQ8Values * kQ8Bytes;
+      }
       if (a.shape.values_are_keys) span.v = span.k;
-      if (type == Element::bf16) span.k = half_k.data() + k_at, span.v = half_v.data() + v_at;
       spans.push_back(span);
       row += queries;
     }
@@ -196,6 +231,26 @@ inline std::vector<AttentionCase> attention_cases() {
        .qk_dim = 40,
        .v_dim = 32,
        .spans = {{1, 700}, {1, 256}, {1, 257}, {2, 513}},
+       .values_are_keys = true},
+      {.name = "blocks",
+       .heads = 6,
+       .kv_heads = 2,
+       .qk_dim = 64,
+       .v_dim = 32,
+       .spans = {{1, 700}, {7, 300}, {3, 3}}},
+      {.name = "blocks, one row",
+       .heads = 4,
+       .kv_heads = 1,
+       .qk_dim = 96,
+       .v_dim = 64,
+       .spans = {{2, 290}, {1, 513}},
+       .values_are_keys = true},
+      {.name = "many heads to a key",
+       .heads = 10,
+       .kv_heads = 1,
+       .qk_dim = 96,
+       .v_dim = 64,
+       .spans = {{1, 290}},
        .values_are_keys = true},
       {.name = "window",
        .heads = 2,

@@ -45,31 +45,58 @@ TEST(AttentionForward, MatchesTheFormula) {
     const AttentionArrays a(shape);
     const AttentionReference want(a);
     for_each_table([&](const Table& table) {
-      const AttentionCall call(a, Element::f32, table);
-      ThreadPool pool(2);
-      Result got = forward(pool, table, a, call.args);
-      expect_padding_untouched(got.out, a);
-      expect_near(got.out, want.out, 5e-6, "out");
-      expect_lse(got.lse, want.lse);
+      for (const bool stream : {false, true}) {
+        const AttentionCall call(a, KvType::f32, table, stream);
+        ThreadPool pool(2);
+        Result got = forward(pool, table, a, call.args);
+        expect_padding_untouched(got.out, a);
+        expect_near(got.out, want.out, 5e-6, stream ? "streamed out" : "out");
+        expect_lse(got.lse, want.lse);
+      }
     });
   }
+}
+
+// The call in `type` against one in f32 whose keys and values are what that type stores: decoding is exact,
+// so nothing may differ.
+void expect_exact_decoding(const AttentionArrays& decoded, KvType type, const AttentionArrays& original) {
+  for_each_table([&](const Table& table) {
+    ThreadPool pool(1);
+    for (const bool stream : {false, true}) {
+      const AttentionCall packed(original, type, table, stream), full(decoded, KvType::f32, table, stream);
+      const Result from_packed = forward(pool, table, decoded, packed.args),
+                   from_full = forward(pool, table, decoded, full.args);
+      EXPECT_TRUE(same_bits(from_packed.out, from_full.out)) << "stream " << stream;
+      EXPECT_TRUE(same_bits(from_packed.lse, from_full.lse)) << "stream " << stream;
+    }
+  });
+}
+
+TEST(AttentionForward, ReadsKeysAndValuesInQ8) {
+  int cases = 0;
+  for (const AttentionCase& shape : attention_cases()) {
+    if (!shape.blocks()) continue;
+    ++cases;
+    SCOPED_TRACE(shape.name);
+    const AttentionArrays a(shape);
+    AttentionArrays decoded = a;
+    decoded.k = from_blocks(to_blocks(a.k));
+    decoded.v = from_blocks(to_blocks(a.v));
+    expect_near(decoded.k, Doubles(a.k.begin(), a.k.end()), 0.02, "k");
+    expect_exact_decoding(decoded, KvType::q8_0, a);
+  }
+  EXPECT_EQ(cases, 3);
 }
 
 TEST(AttentionForward, ReadsKeysAndValuesInBf16) {
   for (const AttentionCase& shape : attention_cases()) {
     SCOPED_TRACE(shape.name);
-    AttentionArrays a(shape);
-    const AttentionCall rounded(a, Element::bf16, best());
-    best().bf16_to_f32(static_cast<int64_t>(a.k.size()), rounded.half_k.data(), a.k.data());
-    best().bf16_to_f32(static_cast<int64_t>(a.v.size()), rounded.half_v.data(), a.v.data());
-    for_each_table([&](const Table& table) {
-      ThreadPool pool(1);
-      const AttentionCall half(a, Element::bf16, table), full(a, Element::f32, table);
-      const Result from_half = forward(pool, table, a, half.args),
-                   from_full = forward(pool, table, a, full.args);
-      EXPECT_TRUE(same_bits(from_half.out, from_full.out)) << "widening is exact, so nothing else may differ";
-      EXPECT_TRUE(same_bits(from_half.lse, from_full.lse));
-    });
+    const AttentionArrays a(shape);
+    AttentionArrays rounded = a;
+    const AttentionCall halves(a, KvType::bf16, best());
+    best().bf16_to_f32(static_cast<int64_t>(a.k.size()), halves.half_k.data(), rounded.k.data());
+    best().bf16_to_f32(static_cast<int64_t>(a.v.size()), halves.half_v.data(), rounded.v.data());
+    expect_exact_decoding(rounded, KvType::bf16, a);
   }
 }
 
@@ -78,42 +105,52 @@ TEST(AttentionForward, ThreadsDoNotChangeBits) {
     SCOPED_TRACE(shape.name);
     const AttentionArrays a(shape);
     for_each_table([&](const Table& table) {
-      const AttentionCall call(a, Element::f32, table);
-      ThreadPool one(1);
-      const Result want = forward(one, table, a, call.args);
-      for (const int threads : {2, 3, 16}) {
-        ThreadPool pool(threads);
-        const Result got = forward(pool, table, a, call.args);
-        EXPECT_TRUE(same_bits(got.out, want.out)) << threads << " threads";
-        EXPECT_TRUE(same_bits(got.lse, want.lse)) << threads << " threads";
+      for (const bool stream : {false, true}) {
+        const AttentionCall call(a, KvType::f32, table, stream);
+        ThreadPool one(1);
+        const Result want = forward(one, table, a, call.args);
+        for (const int threads : {2, 3, 16}) {
+          ThreadPool pool(threads);
+          const Result got = forward(pool, table, a, call.args);
+          EXPECT_TRUE(same_bits(got.out, want.out)) << threads << " threads, stream " << stream;
+          EXPECT_TRUE(same_bits(got.lse, want.lse)) << threads << " threads, stream " << stream;
+        }
       }
     });
   }
 }
 
 // Each query alone, as decode would see it, with only the keys that exist by then.
+Result row_by_row(const Table& table, const AttentionArrays& a, const AttentionCall& call) {
+  ThreadPool one(1), four(4);
+  Result got{Floats(index_of(a.rows * a.out_row), -7.0f), Floats(index_of(a.rows * a.shape.heads), -7.0f)};
+  for (const AttentionSpan& span : call.spans) {
+    for (int64_t row = span.query_begin; row < span.query_end; ++row) {
+      AttentionSpan alone = span;
+      alone.query_begin = row;
+      alone.query_end = row + 1;
+      if (a.shape.causal) alone.keys = span.keys - (span.query_end - 1 - row);
+      Attention args = call.args;
+      args.spans = {&alone, 1};
+      attention_forward(row % 2 ? one : four, table, args, got.out.data(), a.out_row, got.lse.data());
+    }
+  }
+  return got;
+}
+
 TEST(AttentionForward, RowsDoNotChangeEachOthersBits) {
   for (const AttentionCase& shape : attention_cases()) {
     SCOPED_TRACE(shape.name);
     const AttentionArrays a(shape);
     for_each_table([&](const Table& table) {
-      const AttentionCall call(a, Element::f32, table);
-      ThreadPool one(1), four(4);
-      const Result want = forward(one, table, a, call.args);
-      Result got{Floats(want.out.size(), -7.0f), Floats(want.lse.size(), -7.0f)};
-      for (const AttentionSpan& span : call.spans) {
-        for (int64_t row = span.query_begin; row < span.query_end; ++row) {
-          AttentionSpan alone = span;
-          alone.query_begin = row;
-          alone.query_end = row + 1;
-          if (a.shape.causal) alone.keys = span.keys - (span.query_end - 1 - row);
-          Attention args = call.args;
-          args.spans = {&alone, 1};
-          attention_forward(row % 2 ? one : four, table, args, got.out.data(), a.out_row, got.lse.data());
-        }
+      for (const bool stream : {false, true}) {
+        const KvType type = shape.blocks() ? KvType::q8_0 : KvType::bf16;
+        const AttentionCall call(a, type, table, stream);
+        ThreadPool pool(1);
+        const Result want = forward(pool, table, a, call.args), got = row_by_row(table, a, call);
+        EXPECT_TRUE(same_bits(got.out, want.out)) << "stream " << stream;
+        EXPECT_TRUE(same_bits(got.lse, want.lse)) << "stream " << stream;
       }
-      EXPECT_TRUE(same_bits(got.out, want.out));
-      EXPECT_TRUE(same_bits(got.lse, want.lse));
     });
   }
 }
@@ -123,11 +160,13 @@ TEST(AttentionForward, LargeScoresStayFinite) {
   for (float& x : a.q) x *= 100.0f;
   const AttentionReference want(a);
   for_each_table([&](const Table& table) {
-    const AttentionCall call(a, Element::f32, table);
-    ThreadPool pool(1);
-    Result got = forward(pool, table, a, call.args);
-    expect_padding_untouched(got.out, a);
-    expect_near(got.out, want.out, 2e-4, "out");  // scores near 1000 hold 6e-5 in f32
+    for (const bool stream : {false, true}) {
+      const AttentionCall call(a, KvType::f32, table, stream);
+      ThreadPool pool(1);
+      Result got = forward(pool, table, a, call.args);
+      expect_padding_untouched(got.out, a);
+      expect_near(got.out, want.out, 2e-4, "out");  // scores near 1000 hold 6e-5 in f32
+    }
   });
 }
 
@@ -136,13 +175,15 @@ TEST(AttentionForward, NotANumberStaysVisibleAndInItsRow) {
   for (const float bad : {NAN, INFINITY}) {
     a.q[index_of(7 * a.q_row + 8)] = bad;  // row 7, head 1
     for_each_table([&](const Table& table) {
-      const AttentionCall call(a, Element::f32, table);
-      ThreadPool pool(1);
-      const Result got = forward(pool, table, a, call.args);
-      for (int64_t row = 0; row < 20; ++row) {
-        for (int64_t c = 0; c < 16; ++c) {
-          EXPECT_EQ(std::isnan(got.out[index_of(row * a.out_row + c)]), row == 7 && c >= 8)
-              << row << " " << c;
+      for (const bool stream : {false, true}) {
+        const AttentionCall call(a, KvType::f32, table, stream);
+        ThreadPool pool(1);
+        const Result got = forward(pool, table, a, call.args);
+        for (int64_t row = 0; row < 20; ++row) {
+          for (int64_t c = 0; c < 16; ++c) {
+            EXPECT_EQ(std::isnan(got.out[index_of(row * a.out_row + c)]), row == 7 && c >= 8)
+                << row << " " << c;
+          }
         }
       }
     });
@@ -152,7 +193,7 @@ TEST(AttentionForward, NotANumberStaysVisibleAndInItsRow) {
 TEST(AttentionForward, BrokenContractsAreRefused) {
   const AttentionArrays a(attention_cases()[1]);
   ThreadPool pool(1);
-  const AttentionCall call(a, Element::f32, best());
+  const AttentionCall call(a, KvType::f32, best());
   Floats out(index_of(a.rows * a.out_row));
   const auto refused = [&](auto change) {
     Attention args = call.args;
@@ -166,6 +207,7 @@ TEST(AttentionForward, BrokenContractsAreRefused) {
   refused([](Attention& args, auto&) { args.causal = false, args.window = 3; });
   refused([](Attention&, auto& spans) { spans[0].keys = 69; });
   refused([](Attention& args, auto&) { args.v_dim = 1000; });
+  refused([](Attention& args, auto&) { args.kv_type = KvType::q8_0; });  // heads of 24 are no whole blocks
 }
 
 }  // namespace

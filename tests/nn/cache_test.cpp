@@ -10,7 +10,7 @@ namespace {
 
 TEST(Cache, AppendsTruncatesAndSaysWhenItIsFull) {
   ThreadPool pool(1);
-  const Context ctx{pool, kernels::best()};
+  Context ctx{pool, kernels::best()};
   for (const Format* format : {&formats::f32, &formats::bf16}) {
     Cache cache(ctx, {{2, 1}, {3, 0}}, 2, 4, *format);
     EXPECT_EQ(cache.bytes(), format->bytes(2 * 4 * (2 + 1 + 3)));
@@ -32,6 +32,34 @@ TEST(Cache, AppendsTruncatesAndSaysWhenItIsFull) {
     EXPECT_EQ(cache.length(1), 1);
     EXPECT_THROW(cache.truncate(1, 2), std::logic_error);
   }
+}
+
+TEST(Cache, BlockFormatsNeedHeadsOfWholeBlocks) {
+  ThreadPool pool(1);
+  Context ctx{pool, kernels::best()};
+  Cache cache(ctx, {{.k_width = 64, .v_width = 64, .part = 32}}, 1, 4, formats::q8_0);
+  EXPECT_EQ(cache.bytes(), 4 * (64 + 64) / 32 * 34);
+  std::vector<float> row;
+  for (int i = 0; i < 128; ++i) row.push_back(static_cast<float>(i % 64 - 20));
+  const Tensor rows = Tensor::from(ctx, {2, 64}, row);
+  const Batch batch = Batch::single({1, 2});
+  cache.append(ctx, 0, batch, rows, rows);
+  cache.advance(batch);
+  const Tensor back = cache.decoded(ctx, 0, 0, 2);
+  for (size_t i = 0; i < row.size(); ++i) EXPECT_NEAR(back.values()[i], row[i], 43.0 / 254) << i;
+  const auto message = [&](const CacheLayer& layer, const Format& format) {
+    try {
+      Cache(ctx, {layer}, 1, 4, format);
+    } catch (const UsageError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_EQ(
+      message({.k_width = 96, .v_width = 96, .part = 48}, formats::q8_0),
+      "keys and values as q8_0 are stored in blocks of 32, but this model's heads are 48 wide; use bf16");
+  EXPECT_EQ(message({.k_width = 64, .v_width = 64, .part = 32}, formats::q4_0),
+            "keys and values cannot be kept as q4_0; expected f32, bf16 or q8_0");
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Residual addition.
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -19,6 +20,7 @@ static void pass_on(const Context& ctx, const Tensor& x, const float* dy) {
 
 Tensor add(Context& ctx, const Tensor& a, const Tensor& b) {
   CHECK(a.shape() == b.shape(), "{} + {}", to_string(a.shape()), to_string(b.shape()));
+  const OpScope scope(ctx, "add", 0, 3 * bytes_of(a));
   Tensor y = Tensor::empty(ctx, a.shape());
   if (!ctx.dry_run()) kernels::add(ctx.pool, ctx.kernels, a.size(), a.f32(), b.f32(), y.f32());
   if (recording(ctx, a, b)) {

@@ -2,11 +2,21 @@
 // backward recomputes the probabilities from the saved log-sum-exp.
 #include "kernels/attention.h"
 
+#include <algorithm>
+
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "core/error.h"
 
 namespace frugal::ops {
 namespace {
+
+kernels::KvType kv_type(const Format& format) {
+  if (&format == &formats::f32) return kernels::KvType::f32;
+  if (&format == &formats::bf16) return kernels::KvType::bf16;
+  CHECK(&format == &formats::q8_0, "keys and values in {}", format.name);
+  return kernels::KvType::q8_0;
+}
 
 kernels::Attention describe(const Tensor& q, const AttentionOptions& o, const Tensor& sinks) {
   kernels::Attention a{};
@@ -16,7 +26,7 @@ kernels::Attention describe(const Tensor& q, const AttentionOptions& o, const Te
   a.v_dim = o.v_dim;
   a.q = q.f32();
   a.q_row = o.heads * o.qk_dim;
-  a.kv_type = o.kv_format == &formats::bf16 ? kernels::Element::bf16 : kernels::Element::f32;
+  a.kv_type = kv_type(*o.kv_format);
   a.k_row = o.k_row > 0 ? o.k_row : o.kv_heads * o.qk_dim;
   a.v_row = o.v_row > 0 ? o.v_row : o.kv_heads * o.v_dim;
   a.scale = o.scale;
@@ -40,6 +50,21 @@ std::vector<kernels::AttentionSpan> own_spans(const Tensor& k, const Tensor& v,
   return spans;
 }
 
+// Scores and values of every pair of a query and a key it sees, and the keys and values once for each
+// sequence.
+struct Work {
+  double flops = 0, bytes = 0;
+};
+Work work_of(const AttentionOptions& o, int64_t queries, int64_t keys) {
+  double seen = static_cast<double>(keys) - static_cast<double>(queries - 1) / 2;
+  if (o.window > 0) seen = std::min(seen, static_cast<double>(o.window));
+  const double pairs = static_cast<double>(queries) * seen * static_cast<double>(o.heads);
+  const int64_t row = o.k_row > 0 ? o.k_row : o.kv_heads * (o.qk_dim + o.v_dim);
+  return {2 * pairs * static_cast<double>(o.qk_dim + o.v_dim),
+          static_cast<double>(o.kv_format->bytes(row)) *
+              std::min(static_cast<double>(keys), seen + static_cast<double>(queries))};
+}
+
 }  // namespace
 
 Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -49,6 +74,13 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
   CHECK(k.rows() == q.rows() && v.rows() == q.rows() && offsets.back() == q.rows());
   CHECK(o.kv_format == &formats::f32);
   const std::vector<int64_t> bounds(offsets.begin(), offsets.end());
+  Work work;
+  for (size_t s = 0; s + 1 < bounds.size(); ++s) {
+    const Work own = work_of(o, bounds[s + 1] - bounds[s], bounds[s + 1] - bounds[s]);
+    work.flops += own.flops;
+    work.bytes += own.bytes;
+  }
+  const OpScope scope(ctx, "attention", work.flops, work.bytes);
   const bool record = recording(ctx, q, k, v, sinks);
   Tensor y = Tensor::empty(ctx, {q.rows(), o.heads * o.v_dim});
   Tensor lse = record ? Tensor::empty(ctx, {q.rows(), o.heads}) : Tensor{};
@@ -79,13 +111,25 @@ Tensor attention_cached(Context& ctx, const Tensor& q, std::span<const int64_t> 
                         std::span<const CachedKeys> cached, const AttentionOptions& o, const Tensor& sinks) {
   CHECK(ctx.tape == nullptr, "attention over a cache has no gradient");
   CHECK(cached.size() + 1 == offsets.size());
+  Work work;
+  for (size_t s = 0; s < cached.size(); ++s) {
+    const Work own = work_of(o, offsets[s + 1] - offsets[s], cached[s].keys);
+    work.flops += own.flops;
+    work.bytes += own.bytes;
+  }
+  const OpScope scope(ctx, "attention over cache", work.flops, work.bytes);
   Tensor y = Tensor::empty(ctx, {q.rows(), o.heads * o.v_dim});
   if (ctx.dry_run()) return y;
   kernels::Attention a = describe(q, o, sinks);
   std::vector<kernels::AttentionSpan> spans;
   for (size_t s = 0; s < cached.size(); ++s) {
     if (offsets[s] == offsets[s + 1]) continue;
-    spans.push_back({offsets[s], offsets[s + 1], cached[s].k, cached[s].v, cached[s].keys});
+    spans.push_back({.query_begin = offsets[s],
+                     .query_end = offsets[s + 1],
+                     .k = cached[s].k,
+                     .v = cached[s].v,
+                     .keys = cached[s].keys,
+                     .stream = cached[s].stream});
   }
   a.spans = spans;
   kernels::attention_forward(ctx.pool, ctx.kernels, a, y.f32(), y.cols(), nullptr);

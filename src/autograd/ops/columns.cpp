@@ -1,6 +1,7 @@
 // Moving columns and rows: slices, side-by-side joins, gathered rows.
 #include <cstring>
 
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -39,6 +40,7 @@ void add_columns(const Context& ctx, int64_t rows, int64_t width, const float* f
 
 Tensor columns(Context& ctx, const Tensor& x, int64_t begin, int64_t end) {
   CHECK(0 <= begin && begin < end && end <= x.cols());
+  const OpScope scope(ctx, "columns");
   Tensor y = Tensor::empty(ctx, {x.rows(), end - begin});
   const Block wide{x.cols(), begin}, narrow{end - begin, 0};
   copy_columns(ctx, x.rows(), end - begin, ctx.dry_run() ? nullptr : x.f32(), wide, y.f32(), narrow);
@@ -55,6 +57,7 @@ Tensor columns(Context& ctx, const Tensor& x, int64_t begin, int64_t end) {
 Tensor concat_columns(Context& ctx, const Tensor& a, const Tensor& b) {
   CHECK(a.rows() == b.rows());
   const int64_t wa = a.cols(), wb = b.cols(), rows = a.rows();
+  const OpScope scope(ctx, "columns", 0, 2 * bytes_of(a, b));
   Tensor y = Tensor::empty(ctx, {rows, wa + wb});
   copy_columns(ctx, rows, wa, a.f32(), {wa, 0}, y.f32(), {wa + wb, 0});
   copy_columns(ctx, rows, wb, b.f32(), {wb, 0}, y.f32(), {wa + wb, wa});
@@ -79,6 +82,7 @@ Tensor gather_rows(Context& ctx, const Tensor& x, std::span<const int64_t> indic
     CHECK(i >= 0 && i < x.rows(), "row {} of {}", i, x.rows());
     index.push_back(static_cast<int32_t>(i));
   }
+  const OpScope scope(ctx, "columns");
   Tensor y = Tensor::empty(ctx, {static_cast<int64_t>(index.size()), x.cols()});
   if (!ctx.dry_run()) {
     kernels::gather_rows(

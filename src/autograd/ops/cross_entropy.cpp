@@ -1,5 +1,6 @@
 // Head and softmax cross-entropy in one pass over chunks of rows: the logits of a chunk become its gradient
 // in place and feed dX and dW at once, so logits of the whole batch never exist.
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "autograd/ops/vocabulary.h"
 #include "core/error.h"
@@ -42,6 +43,9 @@ CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tenso
     return cross_entropy(ctx, gather_rows(ctx, hidden, wanted), head, dense, scale);
   }
   const int64_t rows = hidden.rows(), vocab = head.dim(0);
+  const double products = recording(ctx, hidden, head) ? 3 : 1;  // logits, and the gradients of both factors
+  const OpScope scope(ctx, "cross entropy", products * product_flops(rows, hidden.cols(), vocab),
+                      bytes_of(head));
   const int64_t step = rows_at_once(rows, vocab);
   Tensor logits = Tensor::empty(ctx, {step, vocab});
   std::vector<float> losses(static_cast<size_t>(rows));

@@ -1,4 +1,5 @@
 // Token embedding: a row look-up. The gradient adds rows into the table in the order of the tokens.
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "autograd/ops/matmul.h"
 #include "core/error.h"
@@ -10,6 +11,7 @@ Tensor embedding(Context& ctx, std::span<const int32_t> tokens, const Tensor& ta
   const int64_t rows = static_cast<int64_t>(tokens.size()), width = table.cols();
   for (const int32_t token : tokens)
     CHECK(token >= 0 && token < table.dim(0), "token {} of {}", token, table.dim(0));
+  const OpScope scope(ctx, "embedding");
   Tensor y = Tensor::empty(ctx, {rows, width});
   if (!ctx.dry_run()) {
     for (int64_t r = 0; r < rows; ++r) {

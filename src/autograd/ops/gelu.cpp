@@ -1,4 +1,5 @@
 // Gaussian error linear units.
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -7,6 +8,7 @@ namespace frugal::ops {
 
 Tensor gelu(Context& ctx, const Tensor& x, GeluForm form) {
   const kernels::Gelu kind = form == GeluForm::tanh ? kernels::Gelu::tanh : kernels::Gelu::erf;
+  const OpScope scope(ctx, "gelu", 0, 2 * bytes_of(x));
   Tensor y = Tensor::empty(ctx, x.shape());
   if (!ctx.dry_run()) kernels::gelu_forward(ctx.pool, ctx.kernels, kind, x.size(), x.f32(), y.f32());
   if (recording(ctx, x)) {

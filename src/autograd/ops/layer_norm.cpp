@@ -1,4 +1,5 @@
 // LayerNorm (Ba et al. 2016) over the last dimension.
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -12,6 +13,7 @@ static Tensor as_f32(const Context& ctx, const Tensor& t) {
 Tensor layer_norm(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, float eps) {
   const int64_t rows = x.rows(), dim = x.cols();
   CHECK(weight.size() == dim && bias.size() == dim);
+  const OpScope scope(ctx, "norm", 0, 2 * bytes_of(x));
   Tensor y = Tensor::empty(ctx, x.shape()), mean = Tensor::empty(ctx, {rows}),
          inv = Tensor::empty(ctx, {rows});
   const Tensor scale = as_f32(ctx, weight), shift = as_f32(ctx, bias);

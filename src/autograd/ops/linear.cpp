@@ -3,6 +3,7 @@
 // the same bits.
 #include <algorithm>
 
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "autograd/ops/low_rank.h"
 #include "autograd/ops/matmul.h"
@@ -37,6 +38,12 @@ std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<const Linea
     for (const auto& [weight, bias] : layers) outputs.push_back(linear(ctx, x, *weight, *bias));
     return outputs;
   }
+  double flops = 0, bytes = 0;
+  for (const auto& [weight, bias] : layers) {
+    flops += product_flops(x.rows(), x.cols(), weight->dim(0));
+    bytes += bytes_of(*weight);
+  }
+  const OpScope scope(ctx, "linear", flops, bytes);
   std::vector<Product> products;
   for (const auto& [weight, bias] : layers) {
     CHECK(x.cols() == weight->cols(), "x {} with weight {}", to_string(x.shape()),

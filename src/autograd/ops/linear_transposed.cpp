@@ -1,4 +1,5 @@
 // y = x W + b with W (in, out): GPT-2's Conv1D. Always through the packed GEMM, which takes any strides.
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "autograd/ops/low_rank.h"
 #include "autograd/ops/matmul.h"
@@ -76,6 +77,7 @@ void backward(const Context& ctx, const Tensor& x, const Tensor& weight, const T
 Tensor linear_transposed(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   CHECK(x.cols() == weight.dim(0), "x {} with weight {}", to_string(x.shape()), to_string(weight.shape()));
   if (weight.low_rank() != nullptr) return adapted_product(ctx, x, weight, bias, linear_transposed);
+  const OpScope scope(ctx, "linear", product_flops(x.rows(), x.cols(), weight.cols()), bytes_of(weight));
   Tensor y = Tensor::empty(ctx, {x.rows(), weight.cols()});
   if (!ctx.dry_run()) {
     observe_input(ctx, weight, x.f32(), x.rows(), x.cols());

@@ -3,10 +3,14 @@
 // the output, so that attention streams one latent row per key instead of H of them.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "autograd/ops/multiply_streaming.h"
 #include "core/error.h"
+#include "kernels/linear.h"
+#include "kernels/weigh.h"
 
 namespace frugal::ops {
 namespace {
@@ -73,29 +77,36 @@ void absorb_queries_decoding(const Context& ctx, const Tensor& q, const Tensor& 
   });
 }
 
-// One GEMM per head: rows of q_nope (R, nope) times W_UK (nope, rank) into q_absorbed (R, H, rank + rope).
-void absorb_queries(const Context& ctx, const Tensor& q, const WeightView& kv_b, const MlaDims& d,
-                    Tensor& absorbed) {
+// Formats of kv_b whose rows kernels weigh as they lie.
+std::optional<kernels::KvType> weighed_type(const Tensor& kv_b) {
+  const Format& format = kv_b.format();
+  if (kv_b.scales() != nullptr) return std::nullopt;
+  if (&format == &formats::f32) return kernels::KvType::f32;
+  if (&format == &formats::bf16) return kernels::KvType::bf16;
+  if (&format == &formats::q8_0) return kernels::KvType::q8_0;
+  if (&format == &formats::q4_0) return kernels::KvType::q4_0;
+  return std::nullopt;
+}
+
+// Rows of q_nope (R, nope) times W_UK (nope, rank) of their head into q_absorbed (R, H, rank + rope).
+void absorb_queries(const Context& ctx, const Tensor& q, const Tensor& kv_b, kernels::KvType type,
+                    const MlaDims& d, Tensor& absorbed) {
   const int64_t qk = d.nope + d.rope, width = d.rank + d.rope;
-  const int64_t element = kv_b.type == kernels::Element::bf16 ? 2 : 4;
-  std::vector<kernels::Gemm> problems;
+  const int64_t row_bytes = kv_b.format().bytes(d.rank);
+  std::vector<kernels::WeighRows> problems;
   for (int64_t h = 0; h < d.heads; ++h) {
-    const auto* w = static_cast<const std::byte*>(kv_b.data) + h * (d.nope + d.v) * d.rank * element;
-    problems.push_back({.m = q.rows(),
-                        .n = d.rank,
-                        .k = d.nope,
-                        .a = q.f32() + h * qk,
-                        .a_row = d.heads * qk,
-                        .a_col = 1,
-                        .b = w,
-                        .b_type = kv_b.type,
-                        .b_row = d.rank,
-                        .b_col = 1,
-                        .c = absorbed.f32() + h * width,
-                        .c_row = d.heads * width,
-                        .accumulate = false});
+    problems.push_back({.type = type,
+                        .rows = q.rows(),
+                        .in = d.nope,
+                        .out = d.rank,
+                        .x = q.f32() + h * qk,
+                        .x_row = d.heads * qk,
+                        .w = kv_b.data() + h * (d.nope + d.v) * row_bytes,
+                        .w_bytes = row_bytes,
+                        .y = absorbed.f32() + h * width,
+                        .y_row = d.heads * width});
   }
-  kernels::gemm(ctx.pool, ctx.kernels, problems, kernels::Precision::f32);
+  kernels::weigh_rows(ctx.pool, ctx.kernels, problems);
 }
 
 void copy_rotated(const Tensor& q, const MlaDims& d, Tensor& absorbed) {
@@ -126,31 +137,29 @@ void expand_outputs_streaming(const Context& ctx, const Tensor& latent, const Te
 void expand_outputs(const Context& ctx, const Tensor& latent, const WeightView& kv_b, const MlaDims& d,
                     Tensor& y) {
   const int64_t element = kv_b.type == kernels::Element::bf16 ? 2 : 4;
-  std::vector<kernels::Gemm> problems;
+  std::vector<kernels::LinearProblem> problems;
   for (int64_t h = 0; h < d.heads; ++h) {
     const auto* w =
         static_cast<const std::byte*>(kv_b.data) + (h * (d.nope + d.v) + d.nope) * d.rank * element;
-    problems.push_back({.m = y.rows(),
-                        .n = d.v,
-                        .k = d.rank,
-                        .a = latent.f32() + h * d.rank,
-                        .a_row = d.heads * d.rank,
-                        .a_col = 1,
-                        .b = w,
-                        .b_type = kv_b.type,
-                        .b_row = 1,
-                        .b_col = d.rank,
-                        .c = y.f32() + h * d.v,
-                        .c_row = d.heads * d.v,
-                        .accumulate = false});
+    problems.push_back({.rows = y.rows(),
+                        .in = d.rank,
+                        .out = d.v,
+                        .x = latent.f32() + h * d.rank,
+                        .x_row = d.heads * d.rank,
+                        .w = w,
+                        .w_type = kv_b.type,
+                        .w_row = d.rank,
+                        .y = y.f32() + h * d.v,
+                        .y_row = d.heads * d.v});
   }
-  kernels::gemm(ctx.pool, ctx.kernels, problems, kernels::Precision::f32);
+  kernels::linear(ctx.pool, ctx.kernels, problems);
 }
 
 }  // namespace
 
 KeysValues mla_keys_values(Context& ctx, const Tensor& kv, const Tensor& k_pe, const MlaDims& d) {
   CHECK(kv.cols() == d.heads * (d.nope + d.v) && k_pe.cols() == d.rope && kv.rows() == k_pe.rows());
+  const OpScope scope(ctx, "mla keys and values", 0, 2 * bytes_of(kv, k_pe));
   KeysValues out{Tensor::empty(ctx, {kv.rows(), d.heads * (d.nope + d.rope)}),
                  Tensor::empty(ctx, {kv.rows(), d.heads * d.v})};
   if (!ctx.dry_run()) expand(ctx, kv, k_pe, d, out);
@@ -177,13 +186,15 @@ Tensor mla_absorbed(Context& ctx, const Tensor& q, const Tensor& kv_b, std::span
                     const Format& kv_format) {
   CHECK(ctx.tape == nullptr, "the absorbed form has no gradient");
   const int64_t width = d.rank + d.rope;
+  const OpScope scope(ctx, "mla absorb", product_flops(q.rows(), d.rank, d.heads * (d.nope + d.v)),
+                      bytes_of(kv_b));
   Tensor absorbed = Tensor::empty(ctx, {q.rows(), d.heads * width});
   Tensor y = Tensor::empty(ctx, {q.rows(), d.heads * d.v});
   if (ctx.dry_run()) return y;
   const bool stored = is_read_as_stored(kv_b);
   const WeightView view = stored ? view_weight(kv_b) : WeightView{};
-  if (stored) {
-    absorb_queries(ctx, q, view, d, absorbed);
+  if (const auto type = weighed_type(kv_b)) {
+    absorb_queries(ctx, q, kv_b, *type, d, absorbed);
   } else {
     absorb_queries_decoding(ctx, q, kv_b, d, absorbed);
   }

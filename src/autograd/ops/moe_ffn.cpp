@@ -4,8 +4,10 @@
 // u>, so expert outputs need not be kept.
 #include "autograd/ops/routing.h"
 
+#include <algorithm>
 #include <numeric>
 
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "autograd/ops/low_rank.h"
 #include "autograd/ops/matmul.h"
@@ -298,6 +300,10 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
       CHECK(weight.low_rank() == nullptr || (!weight.low_rank()->magnitude && !weight.low_rank()->dropout));
     }
   }
+  const int64_t pairs = x.rows() * options.top_k;  // of a token and an expert
+  const OpScope scope(ctx, "experts", 3 * product_flops(pairs, x.cols(), experts.gate.front().dim(0)),
+                      bytes_of(experts.gate.front(), experts.up.front(), experts.down.front()) *
+                          static_cast<double>(std::min(pairs, options.experts)));
   const auto list = [](std::span<const Tensor> s) { return std::vector<Tensor>(s.begin(), s.end()); };
   Moe moe{.gate = list(experts.gate),
           .up = list(experts.up),

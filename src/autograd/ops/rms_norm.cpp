@@ -1,4 +1,5 @@
 // RMSNorm (Zhang & Sennrich 2019, eq. 4) over the last dimension.
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -8,6 +9,7 @@ namespace frugal::ops {
 Tensor rms_norm(Context& ctx, const Tensor& x, const Tensor& weight, float eps) {
   const int64_t rows = x.rows(), dim = x.cols();
   CHECK(weight.size() == dim, "weight {} for rows of {}", to_string(weight.shape()), dim);
+  const OpScope scope(ctx, "norm", 0, 2 * bytes_of(x));
   Tensor y = Tensor::empty(ctx, x.shape()), inv_rms = Tensor::empty(ctx, {rows});
   // A norm stored in 16 bits is decoded here: it is tiny beside the rows.
   const Tensor scale =

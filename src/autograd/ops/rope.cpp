@@ -1,6 +1,7 @@
 // Rotary position embedding (Su et al. 2021), in place: the gradient is turned back in place too, so rotating
 // costs no memory. The producer of x must not need its output in its own backward (a matrix product does
 // not).
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -28,6 +29,7 @@ Tensor rope(Context& ctx, Tensor x, const Tensor& table, std::span<const int32_t
   CHECK(x.cols() == o.heads * o.head_dim && o.offset + o.dim <= o.head_dim && o.dim == 2 * table.dim(1));
   CHECK(static_cast<int64_t>(positions.size()) == x.rows());
   for (const int32_t p : positions) CHECK(p >= 0 && p < table.dim(0), "position {} of {}", p, table.dim(0));
+  const OpScope scope(ctx, "rope", 0, 2 * bytes_of(x));
   std::vector<int32_t> at(positions.begin(), positions.end());
   if (!ctx.dry_run()) rotate(ctx, x.f32(), x.rows(), x.cols(), table, at, o, false);
   if (recording(ctx, x)) {

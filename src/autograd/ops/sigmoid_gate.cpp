@@ -1,6 +1,7 @@
 // Rows scaled by the sigmoid of a gate: Qwen2-MoE's shared expert.
 #include <cmath>
 
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "core/error.h"
 
@@ -34,6 +35,7 @@ void backward(const Context& ctx, const Tensor& x, const Tensor& gate, const flo
 Tensor sigmoid_gate(Context& ctx, const Tensor& x, const Tensor& gate) {
   CHECK(gate.size() == x.rows());
   const int64_t width = x.cols();
+  const OpScope scope(ctx, "sigmoid gate", 0, 2 * bytes_of(x));
   Tensor y = Tensor::empty(ctx, x.shape());
   if (!ctx.dry_run()) {
     ctx.pool.parallel_for(x.rows(), kGrain, [&](int64_t begin, int64_t end, int) {

@@ -1,4 +1,5 @@
 // silu(gate) * up (Shazeer 2020, "GLU Variants Improve Transformer").
+#include "autograd/op_scope.h"
 #include "autograd/ops.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
@@ -22,6 +23,7 @@ static void swiglu_backward(const Context& ctx, const Tensor& gate, const Tensor
 
 Tensor swiglu(Context& ctx, const Tensor& gate, const Tensor& up) {
   CHECK(gate.shape() == up.shape());
+  const OpScope scope(ctx, "swiglu", 0, 3 * bytes_of(gate));
   Tensor y = Tensor::empty(ctx, gate.shape());
   if (!ctx.dry_run()) {
     kernels::swiglu_forward(

@@ -2,14 +2,10 @@
 // weighted sum of values, merged into the rows' state. See attention.h for why chunks are fixed.
 #include <math.h>
 
-#include "kernels/impl/attention_common.h"
+#include "kernels/impl/attention_softmax.h"
 
 namespace frugal::kernels::KERNEL_TARGET {
 namespace {
-
-static inline float exp_of(float x) {
-  return exp(broadcast(x))[0];
-}
 
 // Block `slot` of the chunk at `chunk` covers these keys.
 static inline Range keys_of_block(const AttentionHead& h, int64_t chunk, int64_t block) {
@@ -29,7 +25,15 @@ static inline const float* packed_keys(const AttentionHead& h, const AttentionSc
   float* slot = s.keys + (p.shared ? 0 : block) * h.qk_dim * kKeyBlock;
   if (p.shared || !(p.keys >> block & 1)) {
     const Range keys = keys_of_block(h, p.chunk, block);
-    pack_columns(h.kv_type, h.k, keys.begin, h.k_row, h.qk_dim, keys.end - keys.begin, slot);
+    const char* from = static_cast<const char*>(h.k) + keys.begin * h.k_bytes;
+    const int64_t count = keys.end - keys.begin;
+    if (h.kv_type == KvType::f32) {
+      pack_columns(reinterpret_cast<const float*>(from), h.k_row, h.qk_dim, count, slot);
+    } else if (h.kv_type == KvType::bf16) {
+      pack_columns(reinterpret_cast<const uint16_t*>(from), h.k_row, h.qk_dim, count, slot);
+    } else {
+      pack_q8_columns(from, h.k_bytes, h.qk_dim, count, slot);
+    }
     p.keys |= 1u << block;
   }
   return slot;
@@ -42,18 +46,19 @@ struct Values {
 static inline Values packed_values(const AttentionHead& h, const AttentionScratch& s, Packed& p,
                                    int64_t block) {
   const Range keys = keys_of_block(h, p.chunk, block);
-  if (h.kv_type == Element::f32 && h.v_dim == h.v_padded) {
-    return {static_cast<const float*>(h.v) + keys.begin * h.v_row, h.v_row};
+  const char* from = static_cast<const char*>(h.v) + keys.begin * h.v_bytes;
+  if (h.kv_type == KvType::f32 && h.v_dim == h.v_padded) {
+    return {reinterpret_cast<const float*>(from), h.v_row};
   }
   float* slot = s.values + (p.shared ? 0 : block) * kKeyBlock * h.v_padded;
   if (p.shared || !(p.values >> block & 1)) {
     const int64_t count = keys.end - keys.begin;
-    if (h.kv_type == Element::f32) {
-      widen_rows(static_cast<const float*>(h.v) + keys.begin * h.v_row, h.v_row, h.v_dim, count, slot,
-                 h.v_padded);
+    if (h.kv_type == KvType::f32) {
+      widen_rows(reinterpret_cast<const float*>(from), h.v_row, h.v_dim, count, slot, h.v_padded);
+    } else if (h.kv_type == KvType::bf16) {
+      widen_rows(reinterpret_cast<const uint16_t*>(from), h.v_row, h.v_dim, count, slot, h.v_padded);
     } else {
-      widen_rows(static_cast<const uint16_t*>(h.v) + keys.begin * h.v_row, h.v_row, h.v_dim, count, slot,
-                 h.v_padded);
+      widen_q8_rows(from, h.v_bytes, h.v_dim, count, slot, h.v_padded);
     }
     p.values |= 1u << block;
   }
@@ -86,27 +91,6 @@ static inline void score_block(const Block& b, int64_t block, const float* keys)
   }
 }
 
-// Scores of one row become exp(scale * score - max) over `whole`; outside `seen` they are 0.
-static inline void softmax_row(float* scores, Range whole, Range seen, float scale, float* max_out,
-                               float* sum_out) {
-  Vec most = broadcast(-__builtin_inff());
-  for (int64_t j = whole.begin; j < whole.end; j += kLanes) {
-    most = max(most, mask_outside(load(scores + j), j, seen));
-  }
-  const float top = reduce_max(most) * scale;
-  *max_out = top;
-  const Vec offset = broadcast(top == -__builtin_inff() ? 0.0f : -top);
-  Vec sum = zero();
-  for (int64_t j = whole.begin; j < whole.end; j += kLanes) {
-    const Vec x = mask_outside(load(scores + j), j, seen);
-    // Rounding may leave the largest a little above 0, which exp_nonpositive stands.
-    const Vec e = exp_nonpositive(fma(x, broadcast(scale), offset));
-    store(scores + j, e);
-    sum = sum + e;
-  }
-  *sum_out = reduce_add(sum);
-}
-
 static inline void softmax_block(const Block& b, AttentionState to) {
   for (int64_t i = 0; i < b.rows; i += kTileRows) {
     const Range strip = b.seen_by_strip(i), whole = whole_vectors(strip);
@@ -135,34 +119,6 @@ static inline void weigh_values(const Block& b, int64_t block, Values values, fl
     }
     j += width;
   }
-}
-
-static inline void merge_row(int64_t width, float* max_to, float* sum_to, float* out_to, float max_from,
-                             float sum_from, const float* out_from) {
-  if (max_from == -__builtin_inff()) return;
-  if (*max_to == -__builtin_inff()) {
-    *max_to = max_from, *sum_to = sum_from;
-    for (int64_t i = 0; i < width; i += kLanes) store(out_to + i, load(out_from + i));
-    return;
-  }
-  const float top = *max_to > max_from ? *max_to : max_from;
-  const float keep_old = exp_of(*max_to - top), keep_new = exp_of(max_from - top);
-  *max_to = top;
-  *sum_to = *sum_to * keep_old + sum_from * keep_new;
-  for (int64_t i = 0; i < width; i += kLanes) {
-    store(out_to + i, fma(load(out_from + i), broadcast(keep_new), load(out_to + i) * keep_old));
-  }
-}
-
-static inline AttentionState state_at(AttentionState state, int64_t row, int64_t width) {
-  return {state.max + row, state.sum + row, state.out + row * width};
-}
-
-static inline bool untouched(const AttentionState& state, int64_t rows) {
-  for (int64_t i = 0; i < rows; ++i) {
-    if (state.max[i] != -__builtin_inff()) return false;
-  }
-  return true;
 }
 
 static inline void add_chunk(const Block& b, Packed& packed, AttentionState state) {

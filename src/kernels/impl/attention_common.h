@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/attention_args.h"
+#include "kernels/impl/kv_read.h"
 #include "kernels/impl/loop.h"
 #include "kernels/impl/tile.h"
 #include "kernels/impl/transpose.h"
@@ -106,12 +107,20 @@ static inline void pack_columns(const T* from, int64_t row, int64_t dim, int64_t
     }
   }
 }
-static inline void pack_columns(Element type, const void* from, int64_t first, int64_t row, int64_t dim,
-                                int64_t count, float* to) {
-  if (type == Element::f32) {
-    pack_columns(static_cast<const float*>(from) + first * row, row, dim, count, to);
-  } else {
-    pack_columns(static_cast<const uint16_t*>(from) + first * row, row, dim, count, to);
+// The same of rows in q8_0; dim is a multiple of kQ8Values.
+static inline void pack_q8_columns(const char* from, int64_t row_bytes, int64_t dim, int64_t count,
+                                   float* to) {
+  for (int64_t j = 0; j < kKeyBlock; j += kLanes) {
+    for (int64_t d = 0; d < dim; d += kLanes) {
+      Vec square[kLanes];
+      const auto read = [&](int i) {
+        return read_q8(from + (j + i) * row_bytes + d / kQ8Values * kQ8Bytes,
+                       static_cast<int>(d % kQ8Values));
+      };
+      transposed_rows(count - j, read, square);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) store(to + (d + i) * kKeyBlock + j, square[i]);
+    }
   }
 }
 
@@ -125,6 +134,18 @@ static inline void widen_rows(const T* from, int64_t row, int64_t dim, int64_t c
     if (i < dim)
       store_first(to + i, load_first(from + i, static_cast<int>(dim - i)), static_cast<int>(dim - i));
     for (i = dim; i < stride; ++i) to[i] = 0;
+  }
+}
+
+static inline void widen_q8_rows(const char* from, int64_t row_bytes, int64_t dim, int64_t count, float* to,
+                                 int64_t stride) {
+  for (int64_t j = 0; j < count; ++j, from += row_bytes, to += stride) {
+    for (int64_t i = 0; i < dim; i += kQ8Values) {
+      for (int part = 0; part < kQ8Values; part += kLanes) {
+        store(to + i + part, read_q8(from + i / kQ8Values * kQ8Bytes, part));
+      }
+    }
+    for (int64_t i = dim; i < stride; ++i) to[i] = 0;
   }
 }
 

@@ -47,10 +47,12 @@ Kernel<decltype(Table::scale)> scale;
 Kernel<decltype(Table::sum_of_squares)> sum_of_squares;
 Kernel<decltype(Table::adamw_update)> adamw_update;
 Kernel<decltype(Table::attention_forward)> attention_forward;
+Kernel<decltype(Table::attention_stream)> attention_stream;
 Kernel<decltype(Table::attention_merge)> attention_merge;
 Kernel<decltype(Table::attention_finish)> attention_finish;
 Kernel<decltype(Table::attention_backward)> attention_backward;
 Kernel<decltype(Table::attention_delta)> attention_delta;
+Kernel<decltype(Table::weigh_rows)> weigh_rows;
 Kernel<decltype(Table::gemm_packed_a)> gemm_packed_a;
 Kernel<decltype(Table::gemm_pack_a)> gemm_pack_a;
 Kernel<decltype(Table::gemm_pack_b)> gemm_pack_b;
@@ -92,10 +94,12 @@ extern const Table table = {
     .sum_of_squares = sum_of_squares,
     .adamw_update = adamw_update,
     .attention_forward = attention_forward,
+    .attention_stream = attention_stream,
     .attention_merge = attention_merge,
     .attention_finish = attention_finish,
     .attention_backward = attention_backward,
     .attention_delta = attention_delta,
+    .weigh_rows = weigh_rows,
     .gemm_rows = kGemmRows,
     .gemm_columns = kGemmColumns,
     .gemm_packed_a = gemm_packed_a,
