@@ -135,7 +135,7 @@ Divergences compare_models(Context& ctx, Model& original, std::span<Model* const
   windows.rewind();
   int64_t done = 0;
   while (const auto batch = windows.next(rows)) {
-    comparison.add(without_padding(*batch));
+    comparison.add(window_batch(*batch));
     done += batch->rows;
     if (progress) progress(static_cast<double>(done) / static_cast<double>(windows.windows()));
   }

@@ -67,7 +67,7 @@ Importance measure_importance(Context& ctx, Model& model, ValidationWindows& win
   Importance out;
   int64_t done = 0, tokens = 0, context = 0;
   while (const auto batch = windows.next(rows)) {
-    const Batch text = without_padding(*batch).batch;
+    const Batch text = window_batch(*batch).batch;
     const Hidden hidden = model.forward(observed, text, nullptr);
     // The head's outputs are not needed.
     squares.product(model.head(), hidden.normed.f32(), hidden.normed.rows(), hidden.normed.cols());

@@ -4,7 +4,7 @@
 
 namespace frugal {
 
-WindowBatch without_padding(const TrainBatch& windows) {
+WindowBatch window_batch(const TrainBatch& windows) {
   size_t rows = windows.targets.size();
   while (rows > 1 && windows.targets[rows - 1] < 0) --rows;
   const auto first = [rows](const std::vector<int32_t>& all) {

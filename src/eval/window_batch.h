@@ -13,6 +13,6 @@ struct WindowBatch {
   std::vector<int32_t> targets;  // (R), -1: none
 };
 // Padding, the run without targets at the end, is left out.
-WindowBatch without_padding(const TrainBatch& windows);
+WindowBatch window_batch(const TrainBatch& windows);
 
 }  // namespace frugal
