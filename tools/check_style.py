@@ -20,14 +20,16 @@ MAY_INCLUDE = {
     "nn": "core tensor autograd",
     "models": "core tensor autograd nn",
     "io": "core tensor nn models text",  # text: a GGUF file holds the tokenizer too
-    "hub": "core",
+    "net": "core",
+    "hub": "core net",
+    "remote": "core net text data",
     "train": "core kernels tensor autograd nn models data io meter",
     "tune": "core tensor autograd nn models text data train",
     "distill": "core kernels tensor autograd nn models data train",
     "infer": "core kernels tensor autograd nn models io",
     "eval": "core tensor autograd nn models io infer text data",
-    "pipeline": "core kernels tensor autograd nn models io text data train tune distill infer eval meter",
-    "cli": "core kernels tensor autograd nn models io text data train tune distill infer eval meter pipeline hub",
+    "pipeline": "core kernels tensor autograd nn models io text data train tune distill infer eval meter remote",
+    "cli": "core kernels tensor autograd nn models io text data train tune distill infer eval meter pipeline hub remote",
 }
 LONG_FILE = 400
 

@@ -3,9 +3,9 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/interrupt.h"
-#include "cli/ledger_path.h"
 #include "cli/open_model.h"
 #include "cli/progress.h"
+#include "cli/user_files.h"
 #include "cli/verbs.h"
 #include "core/error.h"
 #include "core/interrupted.h"
@@ -20,23 +20,6 @@ struct RunArguments {
   std::string verb, recipe;
   std::vector<std::string> set;
 };
-
-fs::path directory_of(const std::string& given, const std::string& home, const char* below_home) {
-  if (!given.empty()) return fs::path(given) / "frugal";
-  if (!home.empty()) return fs::path(home) / below_home / "frugal";
-  return {};
-}
-
-// A path as a shell takes it.
-std::string shell_word(const std::string& text) {
-  const bool plain = !text.empty() && text.find_first_not_of(
-                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                          "_-./=,:+@%") == std::string::npos;
-  if (plain) return text;
-  std::string quoted = "'";
-  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return quoted + "'";
-}
 
 std::string command_of(const RunArguments& a) {
   std::string command = "frugal " + a.verb + " " + shell_word(a.recipe);
@@ -79,10 +62,7 @@ void show(const RunArguments& a, const RunOutcome& outcome) {
 
 void run(RunArguments a, const Environment& environment) {
   if (a.recipe.empty()) fail_usage("RECIPE is missing; see 'frugal {} --help'", a.verb);
-  const Prices prices = read_user_prices(
-      directory_of(environment.config_home, environment.home, ".config").empty()
-          ? fs::path()
-          : directory_of(environment.config_home, environment.home, ".config") / "config.toml");
+  const Prices prices = user_prices(environment);
   Recipe recipe =
       a.verb == "tune" ? load_tune_recipe(a.recipe, a.set, prices) : load_recipe(a.recipe, a.set, prices);
   if (!recipe.init.empty()) recipe.init = pulled_or_same(recipe.init, environment);
@@ -94,17 +74,14 @@ void run(RunArguments a, const Environment& environment) {
   Runtime runtime(a.common, environment);
   ProgressDisplay display(progress_options(a.common, environment));
   const Interrupt interrupt;
-  const RunSettings settings{
-      runtime.ctx(),
-      display,
-      a.verb,
-      a.recipe,
-      version_line(environment),
-      directory_of(environment.cache_home, environment.home, ".cache"),
-      environment.ledger.empty() && environment.data_home.empty() && environment.home.empty()
-          ? fs::path()
-          : ledger_path(environment),
-      &interrupt.flag()};
+  const RunSettings settings{runtime.ctx(),
+                             display,
+                             a.verb,
+                             a.recipe,
+                             version_line(environment),
+                             directory_of(environment.cache_home, environment.home, ".cache"),
+                             ledger_or_none(environment),
+                             &interrupt.flag()};
   try {
     show(a, run_recipe(recipe, settings));
   } catch (const Interrupted& stopped) {
@@ -137,6 +114,7 @@ void declare_distill(Command& command, const Environment& environment) {
   Command cache =
       command.subcommand("cache", "Only ask the teacher: fill the cache that students learn from");
   declare(cache, environment, kAskTeacher);
+  declare_distill_ask(command, environment);
 }
 void declare_tune(Command& command, const Environment& environment) {
   declare(command, environment, "tune");

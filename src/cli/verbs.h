@@ -9,6 +9,7 @@ namespace frugal::cli {
 void declare_run(Command& command, const Environment& environment);
 void declare_train(Command& command, const Environment& environment);
 void declare_distill(Command& command, const Environment& environment);
+void declare_distill_ask(Command& distill, const Environment& environment);  // a verb below it
 void declare_tune(Command& command, const Environment& environment);
 void declare_generate(Command& command, const Environment& environment);
 void declare_chat(Command& command, const Environment& environment);

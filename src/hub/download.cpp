@@ -6,6 +6,7 @@
 #include "hub/part_file.h"
 #include "hub/retry.h"
 #include "hub/source.h"
+#include "net/url.h"
 
 namespace frugal::hub {
 namespace {
@@ -63,7 +64,7 @@ class Download {
       if (again) {
         part_.discard();
         fail("{}: the content is not what it should be, twice: expected {}, found {}; nothing was kept",
-             without_query(file_.url), checksum_.text(), out.checksum.text());
+             net::without_query(file_.url), checksum_.text(), out.checksum.text());
       }
     }
   }
@@ -84,7 +85,7 @@ class Download {
   }
 
   void fetch(const RetryPolicy& policy) {
-    Patience patience(policy, client_.options().stop);
+    net::Patience patience(policy, client_.options().stop);
     while (!complete()) {
       const int64_t before = received_;
       std::string retry_after;
@@ -94,7 +95,7 @@ class Download {
         if (head.ok() && complete()) return;
         if (head.status == 416 && part_.size() > 0) {
           part_.restart();  // what is here is longer than what is there, or something else
-        } else if (!head.ok() && !is_temporary(head.status)) {
+        } else if (!head.ok() && !net::is_temporary(head.status)) {
           fail_status(head, file_.url, !client_.options().token.empty());
         }
         retry_after = head.header("retry-after");
@@ -102,8 +103,8 @@ class Download {
         if (patience.wait(retry_after)) continue;
         if (!head.ok()) fail_status(head, file_.url, !client_.options().token.empty());
         fail("{}: the connection ends early, at {} of {} bytes; run the same command to go on",
-             without_query(file_.url), part_.size(), *size_);
-      } catch (const TransferError& error) {
+             net::without_query(file_.url), part_.size(), *size_);
+      } catch (const net::TransferError& error) {
         if (!error.retry) throw;
         if (received_ > before) patience.progressed();
         if (patience.wait("")) continue;
@@ -127,7 +128,7 @@ class Download {
   }
 
   void begin(const HttpHead& head) {
-    const std::string where = without_query(file_.url), encoding = head.header("content-encoding");
+    const std::string where = net::without_query(file_.url), encoding = head.header("content-encoding");
     if (!encoding.empty() && encoding != "identity")
       fail("{}: sent as {}, which was not asked for", where, encoding);
     if (head.header("content-type").starts_with("text/html") && !target_.string().ends_with(".html")) {
@@ -142,7 +143,8 @@ class Download {
       total = range.total;
       if (!range.begin || *range.begin != part_.size()) {
         part_.restart();
-        throw TransferError(fmt::format("{}: the server sends another range than asked for", where), true);
+        throw net::TransferError(fmt::format("{}: the server sends another range than asked for", where),
+                                 true, true);
       }
     } else {
       part_.restart();  // the whole file: the first answer, or the server knows no ranges
@@ -166,7 +168,7 @@ class Download {
   void take(std::span<const char> bytes) {
     if (size_ && part_.size() + std::ssize(bytes) > *size_) {
       part_.discard();
-      fail("{}: more than the {} bytes expected", without_query(file_.url), *size_);
+      fail("{}: more than the {} bytes expected", net::without_query(file_.url), *size_);
     }
     part_.append(bytes);
     received_ += std::ssize(bytes);

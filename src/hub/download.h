@@ -6,21 +6,20 @@
 #include <optional>
 
 #include "hub/checksum.h"
-#include "hub/http.h"
+#include "net/http.h"
+#include "net/retry.h"
 
 namespace frugal::hub {
+
+using net::HttpClient;
+using net::HttpHead;
+using net::RetryPolicy;
 
 struct RemoteFile {
   std::string path;  // below the model's directory, with '/'
   std::string url;
   std::optional<int64_t> size;  // where the hub said it
   Checksum checksum;            // where the hub said it
-};
-
-struct RetryPolicy {
-  int attempts = 6;           // failures in a row, without a new byte, before giving up
-  double first_delay = 1;     // seconds; doubles with every failure
-  double longest_delay = 60;  // also of what a server asks for (Retry-After)
 };
 
 struct Downloaded {

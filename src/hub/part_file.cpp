@@ -11,6 +11,7 @@
 
 #include "core/json.h"
 #include "hub/source.h"
+#include "net/url.h"
 
 namespace frugal::hub {
 namespace {
@@ -30,7 +31,7 @@ PartFile::PartFile(const RemoteFile& file, const fs::path& target)
     : target_(target),
       path_(with_suffix(target, ".part")),
       description_(with_suffix(target, ".part.json")),
-      url_(without_query(file.url)),
+      url_(net::without_query(file.url)),
       checksum_(file.checksum) {
   if (target.has_parent_path()) make_directories(target.parent_path());
   descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);

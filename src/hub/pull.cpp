@@ -5,20 +5,21 @@
 #include "core/error.h"
 #include "hub/repository.h"
 #include "hub/store.h"
+#include "net/url.h"
 
 namespace frugal::hub {
 namespace {
 
 std::string checked_endpoint(std::string endpoint) {
   while (endpoint.ends_with('/')) endpoint.pop_back();
-  if (origin_of(endpoint).empty() || endpoint.find_first_of("?#") != std::string::npos) {
+  if (net::origin_of(endpoint).empty() || endpoint.find_first_of("?#") != std::string::npos) {
     fail_usage("HF_ENDPOINT is '{}'; expected an http or https URL", endpoint);
   }
   return endpoint;
 }
 
 RemoteFile file_of_url(const Source& source, const std::string& sha256) {
-  const std::string path = url_decode(without_query(source.url));
+  const std::string path = net::url_decode(net::without_query(source.url));
   RemoteFile file;
   file.path = path.substr(path.rfind('/') + 1);
   file.url = source.url;
@@ -40,7 +41,7 @@ class Pull {
         endpoint_(checked_endpoint(options.endpoint)),
         client_({.user_agent = options.user_agent,
                  .token = options.token,
-                 .token_origin = origin_of(endpoint_),
+                 .token_origin = net::origin_of(endpoint_),
                  .connect_seconds = options.connect_seconds,
                  .stall_seconds = options.stall_seconds,
                  .stop = options.stop}) {}

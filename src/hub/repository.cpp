@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "hub/retry.h"
+#include "net/url.h"
 
 namespace frugal::hub {
 namespace {
@@ -115,13 +116,13 @@ std::vector<RemoteFile> safetensors_model(const std::vector<RemoteFile>& files) 
 
 Repository list_repository(HttpClient& client, const std::string& endpoint, const Source& source,
                            const RetryPolicy& policy) {
-  const std::string name = url_encode(source.repository, true);
+  const std::string name = net::url_encode(source.repository, true);
   const std::string url = fmt::format("{}/api/models/{}/revision/{}?blobs=true", endpoint, name,
-                                      url_encode(source.revision, false));
-  const Json json = parse_json(fetch_document(client, url, policy, kLongestList), without_query(url));
+                                      net::url_encode(source.revision, false));
+  const Json json = parse_json(fetch_document(client, url, policy, kLongestList), net::without_query(url));
   const auto siblings = json.is_object() ? json.find("siblings") : json.end();
   if (siblings == json.end() || !siblings->is_array())
-    fail("{}: not the answer of a model hub: it lists no files", without_query(url));
+    fail("{}: not the answer of a model hub: it lists no files", net::without_query(url));
   Repository out;
   out.commit = text_of(json, "sha");
   if (!is_safe_path(out.commit)) out.commit = source.revision;
@@ -129,8 +130,8 @@ Repository list_repository(HttpClient& client, const std::string& endpoint, cons
   for (const Json& entry : *siblings) {
     RemoteFile file = parse_file(entry);
     if (!is_safe_path(file.path) || !seen.insert(file.path).second) continue;
-    file.url = fmt::format("{}/{}/resolve/{}/{}", endpoint, name, url_encode(out.commit, false),
-                           url_encode(file.path, true));
+    file.url = fmt::format("{}/{}/resolve/{}/{}", endpoint, name, net::url_encode(out.commit, false),
+                           net::url_encode(file.path, true));
     out.files.push_back(std::move(file));
   }
   return out;

@@ -1,11 +1,9 @@
 #include "hub/source.h"
 
-#include <curl/curl.h>
-
 #include <algorithm>
-#include <memory>
 
 #include "core/error.h"
+#include "net/url.h"
 
 namespace frugal::hub {
 namespace {
@@ -46,26 +44,6 @@ void parse_hub(std::string_view rest, Source& out) {
   out.repository = rest;
 }
 
-struct Url {
-  std::unique_ptr<CURLU, void (*)(CURLU*)> handle{curl_url(), &curl_url_cleanup};
-  bool valid = false;
-  explicit Url(const std::string& text) {
-    valid = handle && curl_url_set(handle.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK;
-  }
-  std::string part(CURLUPart which, unsigned flags = 0) const {
-    char* text = nullptr;
-    if (!valid || curl_url_get(handle.get(), which, &text, flags) != CURLUE_OK) return "";
-    std::string out(text);
-    curl_free(text);
-    return out;
-  }
-};
-
-std::string lower(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return text;
-}
-
 }  // namespace
 
 Source parse_source(const std::string& text) {
@@ -76,15 +54,15 @@ Source parse_source(const std::string& text) {
     parse_hub(std::string_view(text).substr(kHub.size()), out);
     return out;
   }
-  const std::string scheme = lower(text.substr(0, text.find("://")));
+  std::string scheme = text.substr(0, text.find("://"));
+  for (char& c : scheme) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   if (scheme != "http" && scheme != "https") fail_usage("{}: {}", text, kExpected);
-  const Url url(text);
-  if (origin_of(text).empty()) fail_usage("{}: not a URL; {}", without_query(text), kExpected);
-  if (!url.part(CURLUPART_USER).empty() || !url.part(CURLUPART_PASSWORD).empty()) {
+  if (net::origin_of(text).empty()) fail_usage("{}: not a URL; {}", net::without_query(text), kExpected);
+  if (net::has_credentials(text)) {
     fail_usage("the URL holds a user name or password, which would be shown and kept; leave it out");
   }
   out.url = text;
-  out.text = without_query(text);
+  out.text = net::without_query(text);
   return out;
 }
 
@@ -121,46 +99,6 @@ bool matches(std::string_view pattern, std::string_view path) {
   }
   while (p < pattern.size() && pattern[p] == '*') ++p;
   return p == pattern.size();
-}
-
-std::string url_encode(std::string_view text, bool keep_slashes) {
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '_' || c == '.' || c == '~' || (keep_slashes && c == '/');
-    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return out;
-}
-
-std::string url_decode(std::string_view text) {
-  const auto digit = [](char c) {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-  };
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) >= 0 && digit(text[i + 2]) >= 0) {
-      out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
-      i += 2;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
-}
-
-std::string origin_of(const std::string& text) {
-  const Url url(text);
-  const std::string scheme = lower(url.part(CURLUPART_SCHEME)), host = lower(url.part(CURLUPART_HOST));
-  if ((scheme != "http" && scheme != "https") || host.empty()) return "";
-  return scheme + "://" + host + ":" + url.part(CURLUPART_PORT, CURLU_DEFAULT_PORT);
-}
-
-std::string without_query(const std::string& url) {
-  return url.substr(0, url.find_first_of("?#"));
 }
 
 }  // namespace frugal::hub

@@ -29,12 +29,4 @@ bool is_safe_path(std::string_view path);
 // As in a shell, on whole paths; * also matches '/'. ** is *.
 bool matches(std::string_view pattern, std::string_view path);
 
-// Percent-encoding of everything but unreserved characters and, if wanted, '/'.
-std::string url_encode(std::string_view text, bool keep_slashes);
-std::string url_decode(std::string_view text);
-// "https://host:port" in lower case with the port always said; empty when it is no http or https URL.
-std::string origin_of(const std::string& url);
-// For messages: without query and fragment.
-std::string without_query(const std::string& url);
-
 }  // namespace frugal::hub

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "net/url.h"
 
 namespace frugal::hub {
 namespace {
@@ -12,7 +13,7 @@ namespace {
 constexpr const char* kRecord = ".frugal.json";
 
 std::string host_of(const std::string& url) {
-  std::string host = origin_of(url);
+  std::string host = net::origin_of(url);
   host = host.substr(host.find("://") + 3);
   std::ranges::replace(host, ':', '_');
   std::erase_if(host, [](char c) { return c == '[' || c == ']'; });
@@ -78,7 +79,7 @@ std::vector<Candidate> candidates(const fs::path& store) {
 
 fs::path directory_for(const fs::path& store, const Source& source) {
   if (source.is_url()) {
-    const std::string path = url_decode(without_query(source.url));
+    const std::string path = net::url_decode(net::without_query(source.url));
     const std::string file = path.substr(path.rfind('/') + 1);
     if (!is_safe_path(file)) {
       fail("{}: the URL ends in no usable file name; expected one such as .../model.gguf", source.text);

@@ -6,8 +6,8 @@
 
 #include "core/error.h"
 #include "core/interrupted.h"
-#include "meter/ledger.h"
 #include "meter/meter.h"
+#include "pipeline/books.h"
 #include "pipeline/report/report.h"
 #include "pipeline/stages.h"
 
@@ -53,49 +53,6 @@ void adopt(RunDirectory& directory, const Recipe& recipe) {
   directory.adopt(resolved(recipe), free_keys(directory, recipe), holds_training(directory));
 }
 
-// The ledger, when one is kept. A run goes on when it cannot be written; the user is told once.
-class Books {
- public:
-  Books(const RunSettings& settings, const Recipe& recipe) : settings_(settings) {
-    if (settings.ledger.empty()) return;
-    guarded([&] {
-      ledger_ = std::make_unique<Ledger>(settings.ledger);
-      run_ = ledger_->begin_run({settings.verb, settings.recipe_file, recipe.output, recipe.init});
-    });
-  }
-  void begin(std::string_view stage) {
-    guarded([&] { stage_ = ledger_->begin_stage(run_, stage); });
-  }
-  void end(RunStatus status, const Bill& stage, const Bill& all) {
-    guarded([&] {
-      ledger_->finish_stage(stage_, status, stage);
-      ledger_->update_run(run_, all);
-    });
-  }
-  void heartbeat(const Bill& all) {
-    guarded([&] { ledger_->update_run(run_, all); });
-  }
-  void finish(RunStatus status, const Bill& all) {
-    guarded([&] { ledger_->finish_run(run_, status, all); });
-  }
-
- private:
-  template <class F>
-  void guarded(F body) {
-    if (broken_ || (settings_.ledger.empty())) return;
-    try {
-      body();
-    } catch (const Error& error) {
-      broken_ = true;
-      settings_.observer.warning(fmt::format("the ledger is not kept: {}", error.what()));
-    }
-  }
-  const RunSettings& settings_;
-  std::unique_ptr<Ledger> ledger_;
-  int64_t run_ = 0, stage_ = 0;
-  bool broken_ = false;
-};
-
 // Passes everything on and tells the ledger now and then what was spent.
 class Heartbeat : public Observer {
  public:
@@ -126,7 +83,8 @@ class Runner {
   Runner(const Recipe& recipe, const RunSettings& settings)
       : recipe_(recipe),
         meter_(recipe.meter),
-        books_(settings, recipe),
+        books_(settings.ledger, {settings.verb, settings.recipe_file, recipe.output, recipe.init},
+               settings.observer),
         heartbeat_(settings.observer, books_, meter_),
         settings_{settings.ctx,     heartbeat_,     settings.verb,   settings.recipe_file,
                   settings.version, settings.cache, settings.ledger, settings.stop} {}

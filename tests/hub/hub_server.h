@@ -1,4 +1,5 @@
-// A model hub on loopback for a test: tests/hub/server.py, with files, faults and a record of the requests.
+// A server on loopback for a test, with files, faults and a record of the requests: the hub of
+// tests/hub/server.py, or another of the same ways.
 #pragma once
 
 #include <fcntl.h>
@@ -19,7 +20,8 @@ namespace frugal {
 
 class HubServer {
  public:
-  explicit HubServer(const fs::path& folder) : folder_(folder) {
+  explicit HubServer(const fs::path& folder, const std::string& program = "tests/hub/server.py")
+      : folder_(folder) {
     fs::create_directories(folder / "files");
     int in[2], out[2];
     if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) fail("no pipes for the server");
@@ -27,7 +29,7 @@ class HubServer {
     if (child_ == 0) {
       ::dup2(in[0], 0);
       ::dup2(out[1], 1);
-      const std::string script = std::string(FRUGAL_SOURCE_DIR) + "/tests/hub/server.py";
+      const std::string script = std::string(FRUGAL_SOURCE_DIR) + "/" + program;
       ::execlp(FRUGAL_PYTHON, FRUGAL_PYTHON, script.c_str(), folder.c_str(), nullptr);
       _exit(98);
     }

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "hub/checksum.h"
 #include "hub/store.h"
+#include "net/url.h"
 
 namespace frugal::hub {
 namespace {
@@ -83,15 +84,15 @@ TEST(Source, Patterns) {
 }
 
 TEST(Source, OriginsSayHostAndPort) {
-  EXPECT_EQ(origin_of("https://Example.org/a"), "https://example.org:443");
-  EXPECT_EQ(origin_of("http://example.org:8080/a?b"), "http://example.org:8080");
-  EXPECT_NE(origin_of("http://127.0.0.1:1/"), origin_of("http://localhost:1/"));
-  EXPECT_NE(origin_of("https://a.b@c/"), origin_of("https://a.b/"));
-  EXPECT_EQ(origin_of("ftp://a/b"), "");
-  EXPECT_EQ(origin_of("nonsense"), "");
-  EXPECT_EQ(url_encode("a b/ü?#", true), "a%20b/%C3%BC%3F%23");
-  EXPECT_EQ(url_encode("a/b", false), "a%2Fb");
-  EXPECT_EQ(url_decode("a%20b%2fc%zz%"), "a b/c%zz%");
+  EXPECT_EQ(net::origin_of("https://Example.org/a"), "https://example.org:443");
+  EXPECT_EQ(net::origin_of("http://example.org:8080/a?b"), "http://example.org:8080");
+  EXPECT_NE(net::origin_of("http://127.0.0.1:1/"), net::origin_of("http://localhost:1/"));
+  EXPECT_NE(net::origin_of("https://a.b@c/"), net::origin_of("https://a.b/"));
+  EXPECT_EQ(net::origin_of("ftp://a/b"), "");
+  EXPECT_EQ(net::origin_of("nonsense"), "");
+  EXPECT_EQ(net::url_encode("a b/ü?#", true), "a%20b/%C3%BC%3F%23");
+  EXPECT_EQ(net::url_encode("a/b", false), "a%2Fb");
+  EXPECT_EQ(net::url_decode("a%20b%2fc%zz%"), "a b/c%zz%");
 }
 
 TEST(Source, DirectoriesInTheStore) {

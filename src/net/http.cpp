@@ -1,4 +1,4 @@
-#include "hub/http.h"
+#include "net/http.h"
 
 #include <curl/curl.h>
 
@@ -8,9 +8,9 @@
 #include <string_view>
 
 #include "core/interrupted.h"
-#include "hub/source.h"
+#include "net/url.h"
 
-namespace frugal::hub {
+namespace frugal::net {
 namespace {
 
 constexpr size_t kKeptOfErrors = 4096, kLongestHeaders = 1 << 18;
@@ -110,7 +110,7 @@ HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)) {
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
   for (const char c : options_.token) {
     if (static_cast<unsigned char>(c) <= 0x20 || static_cast<unsigned char>(c) >= 0x7f) {
-      fail_usage("the token holds spaces or control characters; check HF_TOKEN");
+      fail_usage("the token holds spaces or control characters; check the variable it comes from");
     }
   }
   curl_ = curl_easy_init();
@@ -121,8 +121,8 @@ HttpClient::~HttpClient() {
   curl_easy_cleanup(static_cast<CURL*>(curl_));
 }
 
-HttpHead HttpClient::get_once(const std::string& url, const std::vector<std::string>& headers,
-                              const Sink& sink, std::string& redirect) {
+HttpHead HttpClient::once(const std::string& url, const std::vector<std::string>& headers,
+                          const std::string* body, const Sink& sink, std::string& redirect) {
   CURL* curl = static_cast<CURL*>(curl_);
   curl_easy_reset(curl);  // keeps connections
   Transfer transfer{curl, sink, options_.stop, {}, 0, false, nullptr};
@@ -147,6 +147,15 @@ HttpHead HttpClient::get_once(const std::string& url, const std::vector<std::str
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_seconds * 1000));
   set(CURLOPT_LOW_SPEED_LIMIT, 1L);
   set(CURLOPT_LOW_SPEED_TIME, std::max(1L, static_cast<long>(options_.stall_seconds)));
+  if (options_.total_seconds > 0)
+    set(CURLOPT_TIMEOUT_MS, std::max(1L, static_cast<long>(options_.total_seconds * 1000)));
+  if (body != nullptr) {
+    set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body->size()));
+    set(CURLOPT_POSTFIELDS, body->c_str());
+    // libcurl sends a request again, by itself, when a kept connection turns out to be closed; one that is
+    // paid for is sent once.
+    set(CURLOPT_FRESH_CONNECT, 1L);
+  }
   set(CURLOPT_ERRORBUFFER, message);
   set(CURLOPT_HEADERFUNCTION, &Transfer::on_header);
   set(CURLOPT_HEADERDATA, &transfer);
@@ -159,9 +168,11 @@ HttpHead HttpClient::get_once(const std::string& url, const std::vector<std::str
   if (transfer.failure) std::rethrow_exception(transfer.failure);
   if (options_.stop != nullptr && options_.stop->load()) throw Interrupted("the transfer was stopped");
   if (code != CURLE_OK) {
+    long request_bytes = 0;
+    curl_easy_getinfo(curl, CURLINFO_REQUEST_SIZE, &request_bytes);
     throw TransferError(
         fmt::format("{}: {}", without_query(url), *message ? message : curl_easy_strerror(code)),
-        may_retry(code));
+        may_retry(code), request_bytes > 0);
   }
   transfer.begin();  // an answer without a body
   transfer.head.url = url;
@@ -187,7 +198,7 @@ HttpHead HttpClient::get(const std::string& first, const std::vector<std::string
                      sink.data};
   for (int hops = 0;; ++hops) {
     std::string next;
-    HttpHead head = get_once(url, headers, keeping, next);
+    HttpHead head = once(url, headers, nullptr, keeping, next);
     if (next.empty()) {
       for (const auto& [name, value] : linked) head.headers[name] = value;
       return head;
@@ -210,16 +221,34 @@ HttpHead HttpClient::get(const std::string& first, const std::vector<std::string
   }
 }
 
-HttpHead HttpClient::get(const std::string& url, std::string& document, size_t most) {
+namespace {
+
+HttpClient::Sink into(std::string& document, const std::string& url, size_t most) {
   document.clear();
-  const Sink sink{[](const HttpHead&) {},
-                  [&](std::span<const char> bytes) {
-                    if (document.size() + bytes.size() > most) {
-                      fail("{}: the answer is longer than {} bytes", without_query(url), most);
-                    }
-                    document.append(bytes.data(), bytes.size());
-                  }};
-  return get(url, {}, sink);
+  return {[](const HttpHead&) {},
+          [&document, url, most](std::span<const char> bytes) {
+            if (document.size() + bytes.size() > most) {
+              fail("{}: the answer is longer than {} bytes", without_query(url), most);
+            }
+            document.append(bytes.data(), bytes.size());
+          }};
 }
 
-}  // namespace frugal::hub
+}  // namespace
+
+HttpHead HttpClient::get(const std::string& url, std::string& document, size_t most) {
+  return get(url, {}, into(document, url, most));
+}
+
+HttpHead HttpClient::post(const std::string& url, const std::vector<std::string>& headers,
+                          const std::string& body, std::string& document, size_t most) {
+  std::string redirect;
+  const HttpHead head = once(url, headers, &body, into(document, url, most), redirect);
+  if (!redirect.empty()) {
+    fail("{}: redirected to {}; nothing is sent there unless it is named itself", without_query(url),
+         without_query(redirect));
+  }
+  return head;
+}
+
+}  // namespace frugal::net

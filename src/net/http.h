@@ -1,5 +1,5 @@
-// HTTP GET for files and small documents: libcurl, with redirects followed here, so that a token reaches one
-// host only and what the hub says on the way is kept.
+// HTTP GET for files and small documents, POST for questions: libcurl, with redirects followed here, so that
+// a token reaches one host only and what the first host says on the way is kept.
 #pragma once
 
 #include <atomic>
@@ -13,7 +13,7 @@
 
 #include "core/error.h"
 
-namespace frugal::hub {
+namespace frugal::net {
 
 struct HttpOptions {
   std::string user_agent = "frugal";
@@ -21,6 +21,7 @@ struct HttpOptions {
   std::string token_origin;  // origin_of() a URL
   double connect_seconds = 20;
   double stall_seconds = 30;  // no byte for so long is a failure
+  double total_seconds = 0;   // of one request; 0: as long as bytes come
   int redirects = 8;
   const std::atomic<bool>* stop = nullptr;  // set: Interrupted
 };
@@ -34,11 +35,13 @@ struct HttpHead {
   bool ok() const { return status >= 200 && status < 300; }
 };
 
-// A connection that failed or was cut. `retry` says whether trying again may help.
+// A connection that failed or was cut. `retry` says whether trying again may help, `sent` whether the server
+// may have seen the request.
 class TransferError : public Error {
  public:
-  TransferError(const std::string& what, bool may_retry) : Error(what), retry(may_retry) {}
-  bool retry;
+  TransferError(const std::string& what, bool may_retry, bool was_sent)
+      : Error(what), retry(may_retry), sent(was_sent) {}
+  bool retry, sent;
 };
 
 class HttpClient {
@@ -59,15 +62,20 @@ class HttpClient {
   HttpHead get(const std::string& url, const std::vector<std::string>& headers, const Sink& sink);
   // The same for a document of at most `most` bytes; Error when it is longer.
   HttpHead get(const std::string& url, std::string& document, size_t most);
+  // The answer to `body`, of any status but a redirect: those are never followed (Error), so that neither
+  // body nor token goes where it was not sent. Error when the document is longer than `most` bytes.
+  HttpHead post(const std::string& url, const std::vector<std::string>& headers, const std::string& body,
+                std::string& document, size_t most);
 
   const HttpOptions& options() const { return options_; }
 
  private:
   struct Transfer;
-  HttpHead get_once(const std::string& url, const std::vector<std::string>& headers, const Sink& sink,
-                    std::string& redirect);
+  // Without a body it is a GET.
+  HttpHead once(const std::string& url, const std::vector<std::string>& headers, const std::string* body,
+                const Sink& sink, std::string& redirect);
   HttpOptions options_;
   void* curl_;  // CURL
 };
 
-}  // namespace frugal::hub
+}  // namespace frugal::net
