@@ -1,10 +1,10 @@
 #include "pipeline/ask.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "meter/meter.h"
-#include "meter/units.h"
 #include "pipeline/books.h"
 #include "pipeline/recipe.h"
 #include "pipeline/recipe_text.h"
@@ -80,7 +80,7 @@ AskRun run_ask(const AskRecipe& recipe, const std::string& recipe_file, const st
     observer.progress({kStage, fraction, nullptr, bill});
     if (now.answered % 64 == 0) books.heartbeat(bill);
   };
-  const auto close = [&](RunStatus status, const remote::AskOutcome& outcome) {
+  const auto end = [&](RunStatus status, const remote::AskOutcome& outcome) {
     const Bill machine = metered.bill(), all = sum(machine, endpoint_bill(outcome));
     books.end(status, machine, all);
     books.begin("endpoint");
@@ -90,14 +90,14 @@ AskRun run_ask(const AskRecipe& recipe, const std::string& recipe_file, const st
   };
   try {
     AskRun run{remote::ask(recipe.ask, recipe.output, settings), {}};
-    run.bill = close(run.outcome.stopped           ? RunStatus::interrupted
-                     : run.outcome.failure.empty() ? RunStatus::done
-                                                   : RunStatus::failed,
-                     run.outcome);
+    run.bill = end(run.outcome.stopped           ? RunStatus::interrupted
+                   : run.outcome.failure.empty() ? RunStatus::done
+                                                 : RunStatus::failed,
+                   run.outcome);
     observer.stage_ends(kStage, summary(run.outcome), run.bill, false);
     return run;
   } catch (const std::exception&) {
-    close(RunStatus::failed, so_far);
+    end(RunStatus::failed, so_far);
     throw;
   }
 }
