@@ -22,7 +22,7 @@ MAY_INCLUDE = {
     "io": "core tensor nn models text",  # text: a GGUF file holds the tokenizer too
     "hub": "core",
     "train": "core kernels tensor autograd nn models data io meter",
-    "tune": "core tensor autograd nn models text data train",
+    "tune": "core tensor autograd nn models text data train infer",
     "distill": "core kernels tensor autograd nn models data train",
     "infer": "core kernels tensor autograd nn models io",
     "eval": "core tensor autograd nn models io infer text data",
