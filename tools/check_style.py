@@ -24,7 +24,7 @@ MAY_INCLUDE = {
     "hub": "core net",
     "remote": "core net text data",
     "train": "core kernels tensor autograd nn models data io meter",
-    "tune": "core tensor autograd nn models text data train",
+    "tune": "core tensor autograd nn models text data train infer",
     "distill": "core kernels tensor autograd nn models data train",
     "infer": "core kernels tensor autograd nn models io",
     "eval": "core tensor autograd nn models io infer text data",

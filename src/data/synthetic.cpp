@@ -128,6 +128,21 @@ std::vector<Question> SyntheticCorpus::questions() const {
   return questions;
 }
 
+std::vector<Question> sum_questions(uint64_t seed, int64_t count, bool held_out) {
+  std::vector<Question> questions;
+  Rng rng(seed, hash64(held_out ? "sums held out" : "sums"));
+  for (int64_t i = 0; i < count; ++i) {
+    const Sum sum = random_sum(rng, held_out);
+    const std::string question = sum_question(sum, rng);
+    questions.push_back({fmt::format("Question: {}\nAnswer:", question),
+                         std::to_string(sum.result()),
+                         sum.minus ? "subtraction" : "addition",
+                         {},
+                         question});
+  }
+  return questions;
+}
+
 void SyntheticCorpus::write(const fs::path& folder) const {
   make_directories(folder);
   AtomicFile train(folder / "train.jsonl"), valid(folder / "valid.jsonl");

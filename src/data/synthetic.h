@@ -68,6 +68,10 @@ class SyntheticCorpus {
   std::unique_ptr<SyntheticWorld> world_;
 };
 
+// Sums as such questions: of those that the text never holds (`held_out`), or of the others. A pure function
+// of its arguments.
+std::vector<Question> sum_questions(uint64_t seed, int64_t count, bool held_out);
+
 // Reads questions.jsonl back. Error with file and line.
 std::vector<Question> read_questions(const std::filesystem::path& path);
 

@@ -168,6 +168,15 @@ void detach_adapters(const VisitParameters& model) {
   for (const AdapterPlace& place : adapters_of(model)) *place.matrix = place.matrix->without_low_rank();
 }
 
+WithoutAdapters::WithoutAdapters(const VisitParameters& model) {
+  for (const AdapterPlace& place : adapters_of(model)) adapted_.emplace_back(place.matrix, *place.matrix);
+  for (auto& [matrix, adapted] : adapted_) *matrix = adapted.without_low_rank();
+}
+
+WithoutAdapters::~WithoutAdapters() {
+  for (auto& [matrix, adapted] : adapted_) *matrix = adapted;
+}
+
 void visit_tensors(const LowRank& low_rank,
                    const std::function<void(std::string_view, const Tensor&)>& body) {
   body("lora_A", low_rank.a);

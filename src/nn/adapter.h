@@ -6,6 +6,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/fields.h"
@@ -60,6 +61,18 @@ std::shared_ptr<LowRankDropout> attach_adapters(const Context& ctx, const VisitP
 
 // Takes all adapters away.
 void detach_adapters(const VisitParameters& model);
+
+// The model without its adapters, as long as this lives; then they are back.
+class WithoutAdapters {
+ public:
+  explicit WithoutAdapters(const VisitParameters& model);
+  ~WithoutAdapters();
+  WithoutAdapters(const WithoutAdapters&) = delete;
+  WithoutAdapters& operator=(const WithoutAdapters&) = delete;
+
+ private:
+  std::vector<std::pair<Tensor*, Tensor>> adapted_;
+};
 
 // body(what, tensor) for A ("lora_A"), B ("lora_B") and, with DoRA, "lora_magnitude_vector".
 void visit_tensors(const LowRank& low_rank,

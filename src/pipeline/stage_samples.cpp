@@ -55,7 +55,7 @@ Json work(Run& run) {
     StreamDecoder decoder(tokenizer);
     std::string text;
     const Generation generation = engine.generate(request, [&](int32_t id) {
-      text += decoder.push(id);
+      if (id < tokenizer.vocab_size()) text += decoder.push(id);  // a teacher's vocabulary may be padded
       return true;
     });
     run.count(generation_work(*model, engine.cache().format(), generation.prompt_tokens,

@@ -100,8 +100,16 @@ class Tuning {
         keeper_(run) {
     train_.evaluations = options_.evaluations;
     task_ = find_tune_method(options_.method)
-                .create({ctx_, tokenizer_, options_, static_cast<uint64_t>(run.seed),
-                         [&run](const std::string& text) { run.settings.observer.note(text); }});
+                .create({.ctx = ctx_,
+                         .tokenizer = tokenizer_,
+                         .options = options_,
+                         .seed = static_cast<uint64_t>(run.seed),
+                         .note = [&run](const std::string& text) { run.settings.observer.note(text); },
+                         .folder = output_of(run),
+                         .model_key = identity_of(base_),
+                         .stop_ids = stop_ids(),
+                         .open = [this] { return load_model(ctx_, base_, Weights::mapped_hf); },
+                         .check_stop = [&run] { run.check_stop(); }});
     if (tokenizer_.vocab_size() > declare_model(base_)->shape().vocab_size) {
       fail("{}: the tokenizer has more ids than the model has embeddings", base_.string());
     }
@@ -115,10 +123,21 @@ class Tuning {
     options_.whole_model() ? open_whole() : open_adapted();
     objective_ = with_dropout(task_->objective());
     flops_ = product_weights(*model_);
+    make_directories(output_of(run_));
+    task_->begin(*model_);
     return train();
   }
 
  private:
+  // What ends a reply, as the model's files say.
+  std::vector<int32_t> stop_ids() const {
+    std::vector<int32_t> ids;
+    for (const int64_t id : read_generation_config(base_).eos_token_id)
+      ids.push_back(static_cast<int32_t>(id));
+    if (const auto eos = tokenizer_.eos_id()) ids.push_back(*eos);
+    return ids;
+  }
+
   // Everything is trained, as f32.
   void open_whole() {
     const Json config = declare_model(base_)->config();
@@ -130,7 +149,8 @@ class Tuning {
                               return *kept;
                             },
                             task_->objective()};
-    require_memory(ctx_, plan, train_, true, available_memory());
+    require_memory(ctx_, plan, train_, true,
+                   available_memory() - task_->further_bytes(*declare_model(base_)));
     model_ = load_model(ctx_, base_, Weights::copied_f32);
     make_trainable(*model_);
   }
@@ -145,7 +165,8 @@ class Tuning {
                               return *model_;
                             },
                             task_->objective()};
-    require_memory(ctx_, plan, train_, true, available_memory());
+    require_memory(ctx_, plan, train_, true,
+                   available_memory() - task_->further_bytes(*declare_model(base_)));
     detach_adapters(visit);
     dropout_ = attach_adapters(ctx_, visit, options_.adapter, static_cast<uint64_t>(run_.seed), true);
   }
@@ -233,9 +254,10 @@ class Tuning {
   }
 
   void on_step(const StepRecord& record) {
-    run_.count({record.flops, record.bytes});
+    const Work besides = task_->take_work();
+    run_.count({record.flops + besides.flops, record.bytes + besides.bytes});
     run_.meter->add_tokens(train_.tokens_per_step());
-    log_.step(record);
+    log_.step(record, task_->figures());
     run_.progress("tune", record.progress, &record);
     keeper_.heartbeat();
   }
@@ -243,7 +265,6 @@ class Tuning {
   Json train() {
     Context ctx = ctx_;
     ctx.stream_weights = false;
-    make_directories(output_of(run_));
     Trainer trainer(ctx, *model_, task_->batches(), train_, options_.budget, hooks());
     const bool resumed = trainer.resume();
     const Json budget = write_fields(options_.budget);

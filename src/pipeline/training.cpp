@@ -41,7 +41,7 @@ Json machine_json(const Run& run) {
               {"version", run.settings.version}};
 }
 
-void StepLog::step(const StepRecord& record) {
+void StepLog::step(const StepRecord& record, const Json& figures) {
   for (const auto& [layer, counts] : record.expert_tokens) {
     auto& sum = experts_[layer];
     sum.resize(counts.size());
@@ -52,6 +52,7 @@ void StepLog::step(const StepRecord& record) {
   if (record.step % stride != 0) return;
   Json line = {{"event", prefix_ + "step"}};
   line.update(write_fields(record));
+  if (!figures.empty()) line["figures"] = figures;
   directory_.log(line);
   if (record.step % (stride * kLoadSteps) != 0 || experts_.empty()) return;
   Json counts = Json::object();

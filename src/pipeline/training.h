@@ -19,7 +19,8 @@ class StepLog {
   explicit StepLog(RunDirectory& directory, std::string evaluation_key = "bits_per_byte",
                    std::string prefix = "")
       : directory_(directory), evaluation_key_(std::move(evaluation_key)), prefix_(std::move(prefix)) {}
-  void step(const StepRecord& record);
+  // `figures`: what else the step says, numbers by name; none: the line has no such key.
+  void step(const StepRecord& record, const Json& figures = Json());
   void event(const TrainEvent& event, int64_t tokens_per_step);
 
  private:

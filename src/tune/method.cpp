@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 
@@ -11,9 +12,15 @@ namespace {
 
 constexpr TuneMethod kMethods[] = {
     {"sft", "learn what the assistant says in examples", make_sft},
+    {"dpo", "prefer the chosen of two replies to the rejected one", make_dpo},
+    {"grpo", "learn from rewards for the model's own replies", make_grpo},
 };
 
 }  // namespace
+
+Json TuneTask::figures() const {
+  return Json::object();
+}
 
 std::span<const TuneMethod> all_tune_methods() {
   return kMethods;

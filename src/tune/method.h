@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "core/files.h"
 #include "core/json.h"
 #include "models/model.h"
 #include "text/tokenizer.h"
@@ -24,11 +25,21 @@ struct TuneSetup {
   const TuneOptions& options;
   uint64_t seed = 0;
   std::function<void(const std::string&)> note;  // for people: examples that were cut, ...
+  fs::path folder;                               // exists; a method may keep files here
+  std::string model_key;                         // tells the model to be tuned from others
+  std::vector<int32_t> stop_ids;                 // that end a reply, as the model's files say
+  std::function<std::unique_ptr<Model>()> open;  // the model to be tuned once more, to read only
+  std::function<void()> check_stop;              // Interrupted when the user wants to stop; may be empty
 };
 
 class TuneTask {
  public:
   virtual ~TuneTask() = default;
+  // Bytes that the method takes beside training itself.
+  virtual int64_t further_bytes(const Model&) const { return 0; }
+  // Before the first batch: the model to be tuned, as it begins, its adapters beside it (a run that goes on
+  // reads its checkpoint afterwards). It outlives the task.
+  virtual void begin(Model&) {}
   virtual BatchSource& batches() = 0;
   virtual Objective objective() = 0;
   // What validate() measures ("nats per target"), and how many tokens it reads; 0: there is nothing to
@@ -38,6 +49,11 @@ class TuneTask {
   virtual double validate(Context& ctx, Model& model) = 0;
   // Ids that end a reply in the examples, beside those the model knows.
   virtual std::vector<int32_t> end_ids() const { return {}; }
+  // What the latest batch says besides its loss, by a name for people ("reward"): numbers, for log and
+  // report.
+  virtual Json figures() const;
+  // What was computed since the last call, besides the batches' way forward and back.
+  virtual Work take_work() { return {}; }
   // For the stage's result: examples, tokens, ...
   virtual Json summary() const = 0;
 };
@@ -59,5 +75,7 @@ std::vector<TokenSequence> example_sequences(const TuneSetup& setup, const std::
 
 // The entries of the list.
 std::unique_ptr<TuneTask> make_sft(const TuneSetup& setup);
+std::unique_ptr<TuneTask> make_dpo(const TuneSetup& setup);
+std::unique_ptr<TuneTask> make_grpo(const TuneSetup& setup);
 
 }  // namespace frugal

@@ -20,6 +20,75 @@ Turns TuneData::parsed_turns() const {
   fail_usage("data.turns = '{}': expected all or last", turns);
 }
 
+void DpoOptions::visit(FieldVisitor& v) {
+  v.field("loss", loss, "dpo: sigmoid or ipo");
+  v.field("beta", beta, "dpo: how much staying near the model as it began counts");
+}
+
+void GrpoOptions::visit(FieldVisitor& v) {
+  v.field("group", group, "grpo: replies to a problem, compared with one another; train.batch is a multiple");
+  v.field("updates", updates, "grpo: optimizer steps on the same replies");
+  v.field("max_tokens", max_tokens, "grpo: most tokens of a reply");
+  v.field("temperature", temperature, "grpo: of the replies, when sampled and when learnt from");
+  v.field("stop", stop, "grpo: texts that end a reply, beside the tokens that do");
+  v.field("at_once", at_once, "grpo: replies written at a time; each needs room for its keys and values");
+  v.field("clip_low", clip_low, "grpo: a token's probability ratio counts from 1 - clip_low ...");
+  v.field("clip_high", clip_high, "grpo: ... to 1 + clip_high");
+  v.field("beta", beta, "grpo: weight of the KL divergence from the model as it began; 0: none is computed");
+  v.field("loss", loss,
+          "grpo: mean over all tokens (token), or over each reply's, then over replies (sequence)");
+  v.field("scale_by_deviation", scale_by_deviation,
+          "grpo: advantages are divided by the deviation of the group's rewards");
+  v.field("sums", sums, "grpo: so many sums to practise on; validation is on others");
+  v.field("reward", reward, "");
+}
+
+static void check(const DpoOptions& options) {
+  if (options.loss != "sigmoid" && options.loss != "ipo") {
+    fail_usage("dpo.loss = '{}': expected sigmoid or ipo", options.loss);
+  }
+  if (!(options.beta > 0 && options.beta <= 1000)) {
+    fail_usage("dpo.beta = {}: expected a positive number", options.beta);
+  }
+}
+
+static void check(const GrpoOptions& o, const TuneOptions& all) {
+  const auto between = [](const char* key, double value, double low, double high) {
+    if (!(value >= low && value <= high))
+      fail_usage("grpo.{} = {}: expected {} to {}", key, value, low, high);
+  };
+  between("group", static_cast<double>(o.group), 2, 1 << 16);
+  between("updates", static_cast<double>(o.updates), 1, 1 << 16);
+  between("max_tokens", static_cast<double>(o.max_tokens), 1, 1 << 24);
+  between("temperature", o.temperature, 1e-3, 1e3);
+  between("at_once", static_cast<double>(o.at_once), 1, 1 << 16);
+  between("clip_low", o.clip_low, 0, 1);
+  between("clip_high", o.clip_high, 0, 1e6);
+  between("beta", o.beta, 0, 1e6);
+  between("sums", static_cast<double>(o.sums), 0, 1e9);
+  if (o.loss != "token" && o.loss != "sequence") {
+    fail_usage("grpo.loss = '{}': expected token or sequence", o.loss);
+  }
+  for (const std::string& text : o.stop) {
+    if (text.empty()) fail_usage("grpo.stop: an empty text would end every reply at once");
+  }
+  if (all.train.batch % o.group != 0) {
+    fail_usage("train.batch = {}: it counts replies, so expected a multiple of grpo.group = {}",
+               all.train.batch, o.group);
+  }
+  if (o.max_tokens >= all.train.context) {
+    fail_usage("grpo.max_tokens = {}: expected less than train.context = {}, which holds the prompt as well",
+               o.max_tokens, all.train.context);
+  }
+  if (all.adapter.dropout > 0) {
+    fail_usage("adapter.dropout: replies are written by the model without it; leave it 0 with grpo");
+  }
+  if (o.sums > 0 && !(all.data.train.empty() && all.data.valid.empty())) {
+    fail_usage("grpo.sums: problems come from there or from data.train and data.valid, not both");
+  }
+  check(o.reward, "grpo.reward");
+}
+
 TuneOptions::TuneOptions() {
   train.batch = 8;
   train.context = 512;
@@ -36,6 +105,8 @@ TuneOptions::TuneOptions() {
 void TuneOptions::visit(FieldVisitor& v) {
   v.field("method", method, tune_methods_help());
   v.field("data", data, "");
+  v.field("dpo", dpo, "");
+  v.field("grpo", grpo, "");
   v.field("adapter", adapter, "");
   v.field("budget", budget, "set at least one");
   v.field("train", train, "");
@@ -45,7 +116,12 @@ void TuneOptions::visit(FieldVisitor& v) {
 
 void check(const TuneOptions& options) {
   find_tune_method(options.method);
-  if (options.data.train.empty()) fail_usage("data.train: name .jsonl files with examples");
+  const bool grpo = options.method == "grpo";
+  if (options.data.train.empty() && !(grpo && options.grpo.sums > 0)) {
+    fail_usage("data.train: name .jsonl files with examples");
+  }
+  if (options.method == "dpo") check(options.dpo);
+  if (grpo) check(options.grpo, options);
   options.data.parsed_turns();
   const std::string& too_long = options.data.too_long;
   if (too_long != "cut" && too_long != "drop" && too_long != "error") {

@@ -8,6 +8,7 @@
 #include "nn/adapter.h"
 #include "train/budget.h"
 #include "train/options.h"
+#include "tune/rewards.h"
 #include "tune/sequence.h"
 
 namespace frugal {
@@ -22,9 +23,37 @@ struct TuneData {
   Turns parsed_turns() const;  // UsageError unless all or last
 };
 
+// Learning from preferences (tune/preference.h).
+struct DpoOptions {
+  std::string loss = "sigmoid";
+  double beta = 0.1;
+
+  void visit(FieldVisitor& v);
+};
+
+// Learning from rewards (tune/policy.h).
+struct GrpoOptions {
+  int64_t group = 8;
+  int64_t updates = 1;
+  int64_t max_tokens = 256;
+  double temperature = 1;
+  std::vector<std::string> stop;
+  int64_t at_once = 32;
+  double clip_low = 0.2, clip_high = 0.2;
+  double beta = 0.001;
+  std::string loss = "token";
+  bool scale_by_deviation = true;
+  int64_t sums = 0;
+  RewardOptions reward;
+
+  void visit(FieldVisitor& v);
+};
+
 struct TuneOptions {
   std::string method;  // of all_tune_methods(); empty: no tuning
   TuneData data;
+  DpoOptions dpo;
+  GrpoOptions grpo;
   AdapterOptions adapter;
   Budget budget;
   TrainOptions train;

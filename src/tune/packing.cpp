@@ -45,6 +45,12 @@ void pad(int64_t at, int64_t end, TrainBatch& batch) {
   for (int64_t i = at; i < end; ++i) batch.positions[static_cast<size_t>(i)] = static_cast<int32_t>(i - at);
 }
 
+int64_t size_of(const TokenSequence& sequence) {
+  return static_cast<int64_t>(sequence.tokens.size());
+}
+
+}  // namespace
+
 std::string key_of(const std::vector<TokenSequence>& sequences) {
   Hasher128 hasher;
   for (const TokenSequence& sequence : sequences) {
@@ -54,12 +60,6 @@ std::string key_of(const std::vector<TokenSequence>& sequences) {
   }
   return hasher.finish().hex();
 }
-
-int64_t size_of(const TokenSequence& sequence) {
-  return static_cast<int64_t>(sequence.tokens.size());
-}
-
-}  // namespace
 
 PackedBatches::PackedBatches(std::vector<TokenSequence> sequences, const PackingOptions& options)
     : sequences_(std::move(sequences)), options_(options), key_(key_of(sequences_)) {
@@ -187,6 +187,21 @@ std::vector<TrainBatch> in_order(const std::vector<TokenSequence>& sequences, in
     batches.push_back(std::move(batch));
   }
   return batches;
+}
+
+TrainBatch batch_of(const std::vector<std::vector<const TokenSequence*>>& rows, int64_t length) {
+  TrainBatch batch = blank(std::ssize(rows), length);
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const int64_t begin = static_cast<int64_t>(row) * length, end = begin + length;
+    int64_t at = begin;
+    for (size_t i = 0; i < rows[row].size(); ++i) {
+      CHECK(at + size_of(*rows[row][i]) <= end, "a sequence does not fit into its row");
+      at = place(*rows[row][i], at, static_cast<int32_t>(i), batch);
+    }
+    pad(at, end, batch);
+  }
+  batch.offsets.push_back(batch.rows * length);
+  return batch;
 }
 
 TrainRows without_padding(const TrainBatch& rows) {

@@ -22,6 +22,9 @@ struct PackingOptions {
 // Padding has this in TrainBatch::document.
 inline constexpr int32_t kPadding = -1;
 
+// Tells lists of sequences apart.
+std::string key_of(const std::vector<TokenSequence>& sequences);
+
 class PackedBatches : public BatchSource {
  public:
   // Every sequence has a target. Error when there is none, or one is longer than a row when next() is called.
@@ -51,6 +54,10 @@ class PackedBatches : public BatchSource {
 
 // All of the sequences in order, some rows at a time; nothing is shuffled. For validation.
 std::vector<TrainBatch> in_order(const std::vector<TokenSequence>& sequences, int64_t rows, int64_t length);
+
+// Row r holds the sequences rows[r] one after the other, each attending to itself only; the rest of it is
+// padding. They must fit.
+TrainBatch batch_of(const std::vector<std::vector<const TokenSequence*>>& rows, int64_t length);
 
 // The rows of a batch that are no padding, as a model takes them.
 struct TrainRows {

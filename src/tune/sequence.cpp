@@ -86,21 +86,24 @@ TokenSequence SequenceBuilder::build(const Example& example) const {
   return sequence;
 }
 
-// BOS as the tokenizer has it and EOS behind the completion, so that the model learns to end.
-TokenSequence SequenceBuilder::plain(const Example& example) const {
-  TokenSequence sequence;
-  std::vector<int32_t> prompt = tokenizer_.encode(example.prompt, {.add_special = true});
+std::vector<int32_t> SequenceBuilder::text_prompt(std::string_view text, const std::string& where) const {
+  std::vector<int32_t> prompt = tokenizer_.encode(text, {.add_special = true});
   const auto eos = tokenizer_.eos_id();
   if (eos && eos != tokenizer_.bos_id() && !prompt.empty() && prompt.back() == *eos) prompt.pop_back();
   if (prompt.empty()) {
     const auto first = tokenizer_.bos_id() ? tokenizer_.bos_id() : eos;
-    if (!first)
-      fail("{}: an empty prompt, and the tokenizer has no token to begin a text with", example.where);
+    if (!first) fail("{}: an empty prompt, and the tokenizer has no token to begin a text with", where);
     prompt.push_back(*first);
   }
-  sequence.append(prompt, false);
+  return prompt;
+}
+
+// EOS behind the completion, so that the model learns to end.
+TokenSequence SequenceBuilder::plain(const Example& example) const {
+  TokenSequence sequence;
+  sequence.append(text_prompt(example.prompt, example.where), false);
   sequence.append(tokenizer_.encode(example.completion), true);
-  if (eos) sequence.append(std::vector<int32_t>{*eos}, true);
+  if (const auto eos = tokenizer_.eos_id()) sequence.append(std::vector<int32_t>{*eos}, true);
   return sequence;
 }
 

@@ -40,6 +40,9 @@ class SequenceBuilder {
 
   // The ids that ask for a reply to the messages: what is generated from.
   std::vector<int32_t> prompt(const std::string& messages_json, const std::string& where) const;
+  // The same for plain text: BOS as the tokenizer has it, no EOS.
+  std::vector<int32_t> text_prompt(std::string_view text, const std::string& where) const;
+  bool has_template() const { return chat_.has_value(); }
   // Prompt and reply as generated, for scoring: `reply` is learnt.
   static TokenSequence join(std::span<const int32_t> prompt, std::span<const int32_t> reply);
 

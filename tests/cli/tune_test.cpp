@@ -149,6 +149,58 @@ TEST_F(TuneVerb, GoesOnWhereItStopped) {
   EXPECT_EQ(read_file(dir_ / "two/adapter/adapter_model.safetensors"), whole);
 }
 
+TEST_F(TuneVerb, LearnsPreferences) {
+  std::string lines;
+  for (int i = 0; i < 4; ++i) {
+    lines += fmt::format(
+        "{{\"prompt\": \"{} boats\", \"chosen\": \" on the sea\", \"rejected\": \" upon a time\"}}\n", i);
+  }
+  recipe("[adapter]\nrank = 4\n");
+  const std::string pairs = file("pairs.jsonl", lines);
+  const Finished done =
+      tune({"--set", "method=dpo", "--set", "data.train=" + pairs, "--set", "data.valid=" + pairs});
+  ASSERT_EQ(done.code, 0) << done.err;
+  EXPECT_TRUE(fs::exists(dir_ / "out/reference.train.json"));
+  EXPECT_TRUE(fs::exists(dir_ / "out/adapter/adapter_model.safetensors"));
+  expect_contains(read_file(dir_ / "out/log.jsonl"), "share of pairs preferred rightly");
+  expect_contains(read_file(dir_ / "out/report.html"), "Reward margin");
+}
+
+// Practice with rewards of a program; stopped in the middle, the same bits as without.
+TEST_F(TuneVerb, LearnsFromRewards) {
+  recipe(
+      "[adapter]\nrank = 4\n[grpo]\ngroup = 4\nmax_tokens = 8\nsums = 20\nupdates = 2\n"
+      "reward.command = [\"sed\", \"s/.*\\\"tokens\\\":\\\\([0-9]*\\\\).*/\\\\1/\"]\n");
+  const std::vector<std::string> grpo = {"--set", "method=grpo",   "--set", "data.train=[]",
+                                         "--set", "data.valid=[]", "--set", "train.batch=8"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), grpo.begin(), grpo.end());
+    return more;
+  };
+  Finished done = tune(with({}));
+  ASSERT_EQ(done.code, 0) << done.err;
+  const std::string whole = read_file(dir_ / "out/adapter/adapter_model.safetensors");
+  expect_contains(read_file(dir_ / "out/report.html"), "Tokens of a reply");
+  const std::string two = "output=" + (dir_ / "two").string();
+  std::vector<std::string> all = {"tune", (dir_ / "t.toml").string(), "--quiet"};
+  for (const std::string& part : with({"--set", two, "--set", "train.save_every=1"})) all.push_back(part);
+  const pid_t pid = start_program(dir_, all, "", {"HOME=" + dir_.string()});
+  for (int i = 0; i < 3000 && !fs::exists(dir_ / "two/latest"); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  kill(pid, SIGKILL);
+  EXPECT_TRUE(fs::exists(dir_ / "two/latest"));
+  wait_for_program(pid, dir_);
+  done = tune(with({"--set", two, "--threads", "1"}));
+  ASSERT_EQ(done.code, 0) << done.err;
+  EXPECT_EQ(read_file(dir_ / "two/adapter/adapter_model.safetensors"), whole);
+  expect_contains(error(1, {"tune", (dir_ / "t.toml").string(), "--quiet", "--set", "method=grpo", "--set",
+                            "data.train=[]", "--set", "data.valid=[]", "--set", "train.batch=8", "--set",
+                            "output=" + (dir_ / "three").string(), "--set",
+                            "grpo.reward.command=[\"sh\", \"-c\", \"exit 3\"]"}),
+                  "grpo.reward.command: sh -c exit 3: ended with status 3");
+}
+
 TEST_F(TuneVerb, MistakesAreNamed) {
   recipe("[adapter]\nrank = 4\ntarget_modules = [\"qproj\"]\n");
   expect_contains(error(2, {"tune", (dir_ / "t.toml").string(), "--quiet"}),

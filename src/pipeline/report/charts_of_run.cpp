@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cctype>
 #include <map>
 
 #include "pipeline/report/html.h"
@@ -113,11 +114,34 @@ std::string learning(const History& history) {
   return "<h2>Learning</h2><div class=\"charts\">" + line_chart(train) + line_chart(valid) + "</div>\n";
 }
 
+// A chart for everything that the method says of its steps besides the loss: reward, KL, ...
+static std::string figures_of(const std::vector<History::Step>& steps) {
+  std::map<std::string, Series> all;
+  for (const History::Step& step : steps) {
+    for (const auto& [name, value] : step.figures) {
+      all[name].x.push_back(step.tokens);
+      all[name].y.push_back(value);
+    }
+  }
+  std::string out;
+  int colour = 0;
+  for (auto& [name, series] : all) {
+    std::string title = name;
+    title[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(title[0])));
+    series.name = "every step";
+    series.colour = colour++ % 6;
+    series.band = true;
+    out += line_chart({.title = title, .series = {std::move(series)}});
+  }
+  return out;
+}
+
 std::string tuning(const ReportRun& run) {
   const History& history = run.history;
   const Json& result = run.result("tune");
   if (history.tune_steps.empty()) return "";
-  LineChart loss{.title = "Loss, nats per target"};
+  LineChart loss{.title =
+                     text(result, "method") == "sft" || result.empty() ? "Loss, nats per target" : "Loss"};
   loss.series.push_back({.name = "every step",
                          .x = column(history.tune_steps, [](const auto& s) { return s.tokens; }),
                          .y = column(history.tune_steps, [](const auto& s) { return s.loss; }),
@@ -146,8 +170,8 @@ std::string tuning(const ReportRun& run) {
   row("tokens learnt from", "tokens_without_padding");
   row("targets", "targets");
   return "<h2>Tuning</h2><div class=\"charts\">" + line_chart(loss) +
-         (history.tune_evaluations.empty() ? "" : line_chart(valid)) + "</div><div class=\"columns\"><div>" +
-         to_html(table) + "</div></div>\n";
+         (history.tune_evaluations.empty() ? "" : line_chart(valid)) + figures_of(history.tune_steps) +
+         "</div><div class=\"columns\"><div>" + to_html(table) + "</div></div>\n";
 }
 
 std::string expert_load(const History& history) {

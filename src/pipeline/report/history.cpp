@@ -35,6 +35,11 @@ void add_step(const Json& line, std::vector<History::Step>& steps) {
   step.tokens_per_second = number(line, "tokens_per_second");
   if (const auto load = line.find("load"); load != line.end() && load->is_array())
     step.imbalance = numbers(*load);
+  if (const auto figures = line.find("figures"); figures != line.end() && figures->is_object()) {
+    for (const auto& [name, value] : figures->items()) {
+      if (value.is_number()) step.figures[name] = value.get<double>();
+    }
+  }
   steps.push_back(std::move(step));
 }
 

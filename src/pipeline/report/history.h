@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <string>
 #include <vector>
 
 #include "core/files.h"
@@ -13,7 +15,8 @@ struct History {
   struct Step {
     int64_t step = 0;
     double tokens = 0, loss = 0, mtp_loss = 0, lr = 0, gradient_norm = 0, tokens_per_second = 0;
-    std::vector<double> imbalance;  // busiest expert over the mean, by layer with experts
+    std::map<std::string, double> figures;  // what a method of tuning says besides
+    std::vector<double> imbalance;          // busiest expert over the mean, by layer with experts
   };
   struct Evaluation {
     int64_t step = 0;
