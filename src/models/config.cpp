@@ -56,7 +56,7 @@ void require_plausible(const Json& config, const std::string& model) {
   const int64_t layers = std::max(whole_number(config, "num_hidden_layers"), whole_number(config, "n_layer"));
   for (const char* key : {"n_routed_experts", "num_experts", "num_local_experts"}) {
     const int64_t experts = whole_number(config, key);
-    if (layers * experts > kMatrices) {
+    if (layers > 0 && experts > kMatrices / layers) {
       fail_usage("config of {}: {} = {} in each of {} layers; expected at most {} in all", model, key,
                  experts, layers, kMatrices);
     }

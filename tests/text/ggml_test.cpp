@@ -84,7 +84,8 @@ TEST(GgmlVocabularies, ByteLevelBpeComesBack) {
   EXPECT_EQ(back.bos_id(), original.bos_id());
   EXPECT_EQ(back.eos_id(), original.eos_id());
   EXPECT_EQ(back.chat_template(), original.chat_template());
-  for (const Json& text : read_json_file(golden("cases.json")).at("texts")) {
+  const Json cases = read_json_file(golden("cases.json"));
+  for (const Json& text : cases.at("texts")) {
     const EncodeOptions control{.add_special = true, .parse_special = true};
     EXPECT_EQ(back.encode(text.get<std::string>()), original.encode(text.get<std::string>()));
     EXPECT_EQ(back.encode(text.get<std::string>(), control),
