@@ -87,9 +87,13 @@ std::vector<float> run(Context& ctx, Model& model, std::span<const int32_t> ids,
   return all;
 }
 
-// Median over the rows of the KL divergence in nats of their softmax: a router near a tie may choose
-// otherwise after any rounding, and what that does to a row says nothing about the products.
-double divergence(std::span<const float> p, std::span<const float> q) {
+// KL divergence of the rows' softmax in nats: its mean, and its median over the rows. A router near a tie may
+// choose otherwise after any rounding; what that does to a row moves the mean, and says nothing about the
+// products.
+struct Divergence {
+  double mean, median;
+};
+Divergence divergence(std::span<const float> p, std::span<const float> q) {
   const auto log_sum = [](std::span<const float> x) {
     double sum = 0;
     for (const float v : x) sum += std::exp(static_cast<double>(v));
@@ -103,8 +107,9 @@ double divergence(std::span<const float> p, std::span<const float> q) {
     for (size_t i = 0; i < a.size(); ++i)
       sum += std::exp(a[i] - norm_a) * ((a[i] - norm_a) - (b[i] - norm_b));
   }
+  const double mean = std::accumulate(rows.begin(), rows.end(), 0.0) / static_cast<double>(rows.size());
   std::ranges::nth_element(rows, rows.begin() + std::ssize(rows) / 2);
-  return rows[rows.size() / 2];
+  return {mean, rows[rows.size() / 2]};
 }
 
 TEST(FastCompute, IsAsGoodAsItsRounding) {
@@ -120,9 +125,12 @@ TEST(FastCompute, IsAsGoodAsItsRounding) {
     const auto decoding = run(exact, *models.quantised, ids, 4),
                rounding = run(fast, *models.quantised, ids, 4);
     EXPECT_LT(relative_error(decoding, want), 1e-4);  // the absorbed form folds kv_b in another order
-    const double kl = divergence(want, rounding);
-    EXPECT_LT(kl, 1e-3);
-    EXPECT_GT(kl, 1e-9) << "activations were not rounded";
+    const Divergence kl = divergence(want, rounding);
+    EXPECT_LT(kl.median, 1e-3);
+    if (format == &formats::q8_0) {
+      EXPECT_LT(kl.mean, 1e-3);  // what is promised of Q8_0, in full
+    }
+    EXPECT_GT(kl.median, 1e-9) << "activations were not rounded";
     // The figure means something: these weights' own rounding moves the model a lot more, and f32 weights
     // none.
     const auto other = run(fast, *models.decoded, ids, 4);
