@@ -98,7 +98,8 @@ std::vector<Question> SyntheticCorpus::questions() const {
   const auto add = [&](std::string before, std::string question, std::string answer, const char* kind,
                        std::vector<std::string> choices) {
     std::string prompt = fmt::format("{}Question: {}\nAnswer:", before, question);
-    questions.push_back({std::move(prompt), std::move(answer), kind, std::move(choices), before + question});
+    questions.push_back(
+        {std::move(prompt), std::move(answer), kind, std::move(choices), before + question, ""});
   };
   std::vector<Fact> facts = world_->facts();
   shuffle(rng, facts);
@@ -128,17 +129,18 @@ std::vector<Question> SyntheticCorpus::questions() const {
   return questions;
 }
 
-std::vector<Question> sum_questions(uint64_t seed, int64_t count, bool held_out) {
+std::vector<Question> sum_questions(uint64_t seed, int64_t count, bool held_out, int64_t digits) {
   std::vector<Question> questions;
   Rng rng(seed, hash64(held_out ? "sums held out" : "sums"));
   for (int64_t i = 0; i < count; ++i) {
-    const Sum sum = random_sum(rng, held_out);
+    const Sum sum = random_sum(rng, held_out, digits);
     const std::string question = sum_question(sum, rng);
     questions.push_back({fmt::format("Question: {}\nAnswer:", question),
                          std::to_string(sum.result()),
                          sum.minus ? "subtraction" : "addition",
                          {},
-                         question});
+                         question,
+                         sum_steps(sum)});
   }
   return questions;
 }

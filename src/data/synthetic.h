@@ -6,7 +6,7 @@
 // passages, and chat. Document i of a part is a pure function of (seed, part, i).
 //
 // Held out, and never in the text: for every fact one wording of its question (the fact occurs in statements
-// and in other wordings, the wording with other subjects); one in eight pairs of operands of two digits; the
+// and in other wordings, the wording with other subjects); one in eight pairs of operands above ten; the
 // passages of the reading questions. So right answers take more than recalling a sentence.
 #pragma once
 
@@ -37,6 +37,7 @@ struct Question {
   std::string kind;
   std::vector<std::string> choices;  // the answer among others, in random order; empty for sums
   std::string question;              // "Where does Anna live?", for a chat
+  std::string worked;                // of sums: how the text goes on, step by step; not kept in files
 };
 
 // Whether a continuation of question.prompt gives the answer: its first line is the answer (a full stop
@@ -68,9 +69,9 @@ class SyntheticCorpus {
   std::unique_ptr<SyntheticWorld> world_;
 };
 
-// Sums as such questions: of those that the text never holds (`held_out`), or of the others. A pure function
-// of its arguments.
-std::vector<Question> sum_questions(uint64_t seed, int64_t count, bool held_out);
+// Sums as such questions, operands of up to `digits` digits: of those that the text never holds (`held_out`),
+// or of the others. A pure function of its arguments.
+std::vector<Question> sum_questions(uint64_t seed, int64_t count, bool held_out, int64_t digits);
 
 // Reads questions.jsonl back. Error with file and line.
 std::vector<Question> read_questions(const std::filesystem::path& path);

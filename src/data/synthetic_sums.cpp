@@ -12,7 +12,7 @@ std::string Sum::expression() const {
 }
 
 bool is_held_out(const Sum& sum) {
-  const auto hard = [](int64_t x) { return x >= 10 && x <= 99 && x % 10 != 0; };
+  const auto hard = [](int64_t x) { return x >= 10 && x % 10 != 0; };
   if (!hard(sum.a) || !hard(sum.b)) return false;
   return hash64(fmt::format("{} {} {}", sum.minus, std::max(sum.a, sum.b), std::min(sum.a, sum.b))) % 8 == 0;
 }
@@ -29,6 +29,21 @@ Sum random_sum(Rng& rng, bool held_out) {
     };
     sum.a = static_cast<int64_t>(number());
     sum.b = static_cast<int64_t>(number());
+    if (sum.minus && sum.a < sum.b) std::swap(sum.a, sum.b);
+    if (is_held_out(sum) == held_out) return sum;
+  }
+}
+
+Sum random_sum(Rng& rng, bool held_out, int64_t digits) {
+  const auto number = [&] {
+    uint64_t low = 1;
+    for (uint64_t more = rng.below(static_cast<uint64_t>(digits)); more > 0; --more) low *= 10;
+    return static_cast<int64_t>(low == 1 ? rng.below(10) : low + rng.below(9 * low));
+  };
+  for (;;) {
+    Sum sum{.minus = rng.below(2) == 0};
+    sum.a = number();
+    sum.b = number();
     if (sum.minus && sum.a < sum.b) std::swap(sum.a, sum.b);
     if (is_held_out(sum) == held_out) return sum;
   }

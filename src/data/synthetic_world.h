@@ -85,8 +85,10 @@ struct Sum {
   int64_t result() const { return minus ? a - b : a + b; }
   std::string expression() const;  // "47 + 38"
 };
-bool is_held_out(const Sum& sum);  // both of two digits and not round, by a hash that ignores the order
-Sum random_sum(Rng& rng, bool held_out);  // held out or certainly not
+bool is_held_out(const Sum& sum);         // both above ten and not round, by a hash that ignores the order
+Sum random_sum(Rng& rng, bool held_out);  // as the text has them; held out or certainly not
+// Each operand has 1 to `digits` digits, all as often (of what is held out: at least two).
+Sum random_sum(Rng& rng, bool held_out, int64_t digits);
 std::string sum_steps(const Sum& sum);
 std::string sum_question(const Sum& sum, Rng& rng);  // "What is 47 + 38?"
 std::string sums_text(const SyntheticWorld& world, Rng& rng);

@@ -80,6 +80,8 @@ constexpr std::array kPresets = {
       "q_lora_rank": 1536, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
       "max_position_embeddings": 163840, "rope_scaling": {"type": "yarn", "factor": 40, "beta_fast": 32,
       "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0, "original_max_position_embeddings": 4096}})"},
+    Preset{"gpt2-124m", "GPT-2, 124 M", R"({"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024,
+      "n_embd": 768, "n_layer": 12, "n_head": 12})"},
     Preset{"pangu-embedded-1b", "openPangu Embedded 1B",
            R"({"model_type": "PanguEmbedded", "vocab_size": 153376,
       "hidden_size": 1536, "intermediate_size": 6144, "num_hidden_layers": 26, "num_attention_heads": 12,

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "tune/problems.h"
 
 namespace frugal {
 namespace {
@@ -45,17 +46,20 @@ std::string_view tune_methods_help() {
   return help;
 }
 
-std::vector<TokenSequence> example_sequences(const TuneSetup& setup, const std::vector<std::string>& patterns,
-                                             std::string_view key) {
-  const std::vector<Example> examples = read_examples(patterns, key);
-  const SequenceBuilder builder(setup.tokenizer, setup.options.data.parsed_turns());
+std::vector<TokenSequence> example_sequences(const TuneSetup& setup, bool valid) {
+  const TuneData& data = setup.options.data;
+  const std::string_view key = valid ? "data.valid" : "data.train";
+  const SequenceBuilder builder(setup.tokenizer, data.parsed_turns());
+  const std::vector<Example> examples = data.sums > 0
+                                            ? sum_examples(data, setup.seed, valid, builder.has_template())
+                                            : read_examples(valid ? data.valid : data.train, key);
   std::vector<TokenSequence> all(examples.size());
   setup.ctx.pool.parallel_for(std::ssize(examples), 8, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i)
       all[static_cast<size_t>(i)] = builder.build(examples[static_cast<size_t>(i)]);
   });
   const auto most = static_cast<size_t>(setup.options.train.context);
-  const std::string& too_long = setup.options.data.too_long;
+  const std::string& too_long = data.too_long;
   std::vector<TokenSequence> kept;
   int64_t cut = 0, dropped = 0;
   for (size_t i = 0; i < all.size(); ++i) {

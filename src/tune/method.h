@@ -68,10 +68,9 @@ const TuneMethod& find_tune_method(std::string_view name);
 // "sft (learn from examples), ...", for the recipe's help.
 std::string_view tune_methods_help();
 
-// The examples of data.train or data.valid as sequences of at most train.context tokens, what is longer
-// treated as data.too_long says.
-std::vector<TokenSequence> example_sequences(const TuneSetup& setup, const std::vector<std::string>& patterns,
-                                             std::string_view key);
+// The examples to learn, or those for validation, as sequences of at most train.context tokens, what is
+// longer treated as data.too_long says.
+std::vector<TokenSequence> example_sequences(const TuneSetup& setup, bool valid);
 
 // The entries of the list.
 std::unique_ptr<TuneTask> make_sft(const TuneSetup& setup);

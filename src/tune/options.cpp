@@ -12,6 +12,9 @@ void TuneData::visit(FieldVisitor& v) {
   v.field("pack", pack, "several examples a row, each attending to itself only; else one");
   v.field("turns", turns, "which of the assistant's turns are learnt: all or last");
   v.field("too_long", too_long, "examples longer than train.context: cut, drop or error");
+  v.field("sums", sums,
+          "instead of files so many sums made on the spot, worked out (sft) or to practise on (grpo)");
+  v.field("digits", digits, "most digits of an operand of these sums");
 }
 
 Turns TuneData::parsed_turns() const {
@@ -39,7 +42,6 @@ void GrpoOptions::visit(FieldVisitor& v) {
           "grpo: mean over all tokens (token), or over each reply's, then over replies (sequence)");
   v.field("scale_by_deviation", scale_by_deviation,
           "grpo: advantages are divided by the deviation of the group's rewards");
-  v.field("sums", sums, "grpo: so many sums to practise on; validation is on others");
   v.field("reward", reward, "");
 }
 
@@ -49,6 +51,25 @@ static void check(const DpoOptions& options) {
   }
   if (!(options.beta > 0 && options.beta <= 1000)) {
     fail_usage("dpo.beta = {}: expected a positive number", options.beta);
+  }
+}
+
+static void check(const TuneData& data, const std::string& method) {
+  if (data.sums < 0 || data.sums > 1'000'000'000) {
+    fail_usage("data.sums = {}: expected 0 to 1000000000", data.sums);
+  }
+  if (data.sums == 0 && data.train.empty()) {
+    fail_usage("data.train: name .jsonl files with {}", method == "grpo" ? "problems" : "examples");
+  }
+  if (data.sums > 0 && method == "dpo")
+    fail_usage("data.sums: sums have no rejected replies; dpo needs data.train");
+  if (data.sums > 0 && !(data.train.empty() && data.valid.empty())) {
+    fail_usage("data.sums: examples come from there or from data.train and data.valid, not both");
+  }
+  if (data.digits < 2 || data.digits > 9) fail_usage("data.digits = {}: expected 2 to 9", data.digits);
+  data.parsed_turns();
+  if (data.too_long != "cut" && data.too_long != "drop" && data.too_long != "error") {
+    fail_usage("data.too_long = '{}': expected cut, drop or error", data.too_long);
   }
 }
 
@@ -65,7 +86,6 @@ static void check(const GrpoOptions& o, const TuneOptions& all) {
   between("clip_low", o.clip_low, 0, 1);
   between("clip_high", o.clip_high, 0, 1e6);
   between("beta", o.beta, 0, 1e6);
-  between("sums", static_cast<double>(o.sums), 0, 1e9);
   if (o.loss != "token" && o.loss != "sequence") {
     fail_usage("grpo.loss = '{}': expected token or sequence", o.loss);
   }
@@ -82,9 +102,6 @@ static void check(const GrpoOptions& o, const TuneOptions& all) {
   }
   if (all.adapter.dropout > 0) {
     fail_usage("adapter.dropout: replies are written by the model without it; leave it 0 with grpo");
-  }
-  if (o.sums > 0 && !(all.data.train.empty() && all.data.valid.empty())) {
-    fail_usage("grpo.sums: problems come from there or from data.train and data.valid, not both");
   }
   check(o.reward, "grpo.reward");
 }
@@ -116,17 +133,9 @@ void TuneOptions::visit(FieldVisitor& v) {
 
 void check(const TuneOptions& options) {
   find_tune_method(options.method);
-  const bool grpo = options.method == "grpo";
-  if (options.data.train.empty() && !(grpo && options.grpo.sums > 0)) {
-    fail_usage("data.train: name .jsonl files with examples");
-  }
+  check(options.data, options.method);
   if (options.method == "dpo") check(options.dpo);
-  if (grpo) check(options.grpo, options);
-  options.data.parsed_turns();
-  const std::string& too_long = options.data.too_long;
-  if (too_long != "cut" && too_long != "drop" && too_long != "error") {
-    fail_usage("data.too_long = '{}': expected cut, drop or error", too_long);
-  }
+  if (options.method == "grpo") check(options.grpo, options);
   check(options.adapter, "adapter");
   check(options.budget);
   check(options.train);

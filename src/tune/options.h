@@ -18,8 +18,11 @@ struct TuneData {
   bool pack = true;
   std::string turns = "all";
   std::string too_long = "cut";
+  int64_t sums = 0;
+  int64_t digits = 3;
 
   void visit(FieldVisitor& v);
+  bool has_validation() const { return sums > 0 || !valid.empty(); }
   Turns parsed_turns() const;  // UsageError unless all or last
 };
 
@@ -43,7 +46,6 @@ struct GrpoOptions {
   double beta = 0.001;
   std::string loss = "token";
   bool scale_by_deviation = true;
-  int64_t sums = 0;
   RewardOptions reward;
 
   void visit(FieldVisitor& v);

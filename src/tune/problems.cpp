@@ -26,6 +26,11 @@ Json user_says(const std::string& text) {
   return Json::array({{{"role", "user"}, {"content", text}}});
 }
 
+std::vector<Question> sums_of(const TuneData& data, uint64_t seed, bool valid) {
+  constexpr int64_t kValidation = 200;
+  return sum_questions(seed, valid ? kValidation : data.sums, valid, data.digits);
+}
+
 }  // namespace
 
 Problem parse_problem(const Record& record, bool needs_answer) {
@@ -73,14 +78,31 @@ std::vector<Problem> read_problems(const std::vector<std::string>& patterns, std
   return problems;
 }
 
-std::vector<Problem> sum_problems(uint64_t seed, int64_t count, bool held_out, bool chat) {
+std::vector<Problem> sum_problems(const TuneData& data, uint64_t seed, bool valid, bool chat) {
   std::vector<Problem> problems;
-  for (const Question& question : sum_questions(seed, count, held_out)) {
+  for (const Question& question : sums_of(data, seed, valid)) {
     Json prompt = chat ? user_says(question.question) : Json(question.prompt);
     problems.push_back({chat ? to_text(prompt) : "", chat ? "" : question.prompt, question.answer,
-                        to_text(Json{{"prompt", prompt}, {"answer", question.answer}}), "grpo.sums"});
+                        to_text(Json{{"prompt", prompt}, {"answer", question.answer}}), "data.sums"});
   }
   return problems;
+}
+
+std::vector<Example> sum_examples(const TuneData& data, uint64_t seed, bool valid, bool chat) {
+  std::vector<Example> examples;
+  for (const Question& question : sums_of(data, seed, valid)) {
+    Example example{.where = "data.sums"};
+    if (chat) {
+      Json messages = user_says(question.question);
+      messages.push_back({{"role", "assistant"}, {"content", question.worked}});
+      example.messages_json = to_text(messages);
+    } else {
+      example.prompt = question.prompt;
+      example.completion = " " + question.worked + "\n";
+    }
+    examples.push_back(std::move(example));
+  }
+  return examples;
 }
 
 }  // namespace frugal

@@ -10,6 +10,8 @@
 
 #include "core/json.h"
 #include "data/source.h"
+#include "tune/example.h"
+#include "tune/options.h"
 
 namespace frugal {
 
@@ -25,7 +27,9 @@ struct Problem {
 Problem parse_problem(const Record& record, bool needs_answer);
 std::vector<Problem> read_problems(const std::vector<std::string>& patterns, std::string_view where,
                                    bool needs_answer);
-// Sums of the synthetic corpus (data/synthetic.h), as a chat or as plain text.
-std::vector<Problem> sum_problems(uint64_t seed, int64_t count, bool held_out, bool chat);
+// `data.sums` of the recipe: sums made on the spot (data/synthetic.h), as a chat or as plain text; for
+// validation 200 others. As problems, and as examples with the steps written out.
+std::vector<Problem> sum_problems(const TuneData& data, uint64_t seed, bool valid, bool chat);
+std::vector<Example> sum_examples(const TuneData& data, uint64_t seed, bool valid, bool chat);
 
 }  // namespace frugal

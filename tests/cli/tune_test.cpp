@@ -169,10 +169,11 @@ TEST_F(TuneVerb, LearnsPreferences) {
 // Practice with rewards of a program; stopped in the middle, the same bits as without.
 TEST_F(TuneVerb, LearnsFromRewards) {
   recipe(
-      "[adapter]\nrank = 4\n[grpo]\ngroup = 4\nmax_tokens = 8\nsums = 20\nupdates = 2\n"
+      "[adapter]\nrank = 4\n[grpo]\ngroup = 4\nmax_tokens = 8\nupdates = 2\n"
       "reward.command = [\"sed\", \"s/.*\\\"tokens\\\":\\\\([0-9]*\\\\).*/\\\\1/\"]\n");
   const std::vector<std::string> grpo = {"--set", "method=grpo",   "--set", "data.train=[]",
-                                         "--set", "data.valid=[]", "--set", "train.batch=8"};
+                                         "--set", "data.valid=[]", "--set", "data.sums=20",
+                                         "--set", "data.digits=2", "--set", "train.batch=8"};
   const auto with = [&](std::vector<std::string> more) {
     more.insert(more.begin(), grpo.begin(), grpo.end());
     return more;
@@ -195,8 +196,8 @@ TEST_F(TuneVerb, LearnsFromRewards) {
   ASSERT_EQ(done.code, 0) << done.err;
   EXPECT_EQ(read_file(dir_ / "two/adapter/adapter_model.safetensors"), whole);
   expect_contains(error(1, {"tune", (dir_ / "t.toml").string(), "--quiet", "--set", "method=grpo", "--set",
-                            "data.train=[]", "--set", "data.valid=[]", "--set", "train.batch=8", "--set",
-                            "output=" + (dir_ / "three").string(), "--set",
+                            "data.train=[]", "--set", "data.valid=[]", "--set", "data.sums=20", "--set",
+                            "train.batch=8", "--set", "output=" + (dir_ / "three").string(), "--set",
                             "grpo.reward.command=[\"sh\", \"-c\", \"exit 3\"]"}),
                   "grpo.reward.command: sh -c exit 3: ended with status 3");
 }

@@ -146,6 +146,31 @@ TEST(Synthetic, EverySumInTheTextIsRight) {
   EXPECT_EQ(sum_steps({305, 98, false}), "300 + 90 = 390, 5 + 8 = 13, 390 + 13 = 403. So 305 + 98 = 403.");
 }
 
+TEST(Synthetic, SumsToPractiseOnAndToBeExaminedOnShareNoOperands) {
+  const auto operands = [](const Question& q) {
+    long a = 0, b = 0;
+    char sign = 0;
+    const char* digits = q.question.c_str() + q.question.find_first_of("0123456789");
+    EXPECT_EQ(std::sscanf(digits, "%ld %c %ld", &a, &sign, &b), 3) << q.question;
+    EXPECT_EQ(q.answer, std::to_string(sign == '+' ? a + b : a - b));
+    EXPECT_TRUE(is_correct(q, " " + q.worked)) << q.worked;
+    return std::tuple{std::max(a, b), std::min(a, b), sign};
+  };
+  std::set<std::tuple<long, long, char>> practised;
+  std::map<size_t, int> lengths;
+  for (const Question& q : sum_questions(3, 4000, false, 3)) {
+    const auto sum = operands(q);
+    practised.insert(sum);
+    ++lengths[std::to_string(std::get<0>(sum)).size()];
+  }
+  EXPECT_EQ(lengths.size(), 3u);
+  EXPECT_GT(lengths[3], 1500);
+  for (const Question& q : sum_questions(3, 400, true, 3)) {
+    EXPECT_FALSE(practised.contains(operands(q))) << q.question;
+  }
+  for (const Question& q : sum_questions(4, 100, true, 2)) EXPECT_LT(std::get<0>(operands(q)), 100);
+}
+
 TEST(Synthetic, CorrectAnswersAreRecognised) {
   const Question fact{"Question: Where?\nAnswer:", "Riverton", "fact", {"Riverton", "Oakfield"}, "Where?"};
   for (const char* good : {" Riverton", "Riverton.\n\nQuestion: What", "\n Riverton \n"})

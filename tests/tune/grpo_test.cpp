@@ -215,9 +215,9 @@ TEST_F(GrpoMethod, MistakesAreNamed) {
       "data.train: none of the 4 prompts leaves room for a reply of grpo.max_tokens = 31 in train.context "
       "= 32");
   options_.grpo.max_tokens = 6;
-  options_.grpo.sums = 10;
+  options_.data.sums = 10;
   EXPECT_NE(mistake().find("not both"), std::string::npos);
-  options_.grpo.sums = 0;
+  options_.data.sums = 0;
   options_.adapter.kind = "lora";
   options_.adapter.dropout = 0.1;
   EXPECT_NE(mistake().find("adapter.dropout"), std::string::npos);

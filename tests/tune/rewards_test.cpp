@@ -100,7 +100,9 @@ TEST(Problems, LayoutsAndMistakes) {
 
 // What is practised is never what is examined, whatever the order of the operands.
 TEST(Problems, SumsOfPracticeAndExaminationAreDisjoint) {
-  const auto train = sum_problems(1, 400, false, true), valid = sum_problems(1, 100, true, true);
+  TuneData data;
+  data.sums = 400;
+  const auto train = sum_problems(data, 1, false, true), valid = sum_problems(data, 1, true, true);
   EXPECT_EQ(train.size(), 400u);
   const auto operands = [](const Problem& problem) {
     std::multiset<std::string> numbers;
@@ -122,7 +124,17 @@ TEST(Problems, SumsOfPracticeAndExaminationAreDisjoint) {
     EXPECT_EQ(operands(problem).size(), 3u);
     EXPECT_FALSE(practised.contains(operands(problem))) << problem.messages_json;
   }
-  EXPECT_EQ(sum_problems(1, 3, false, false)[0].text.substr(0, 10), "Question: ");
+  EXPECT_EQ(sum_problems(data, 1, false, false)[0].text.substr(0, 10), "Question: ");
+  // The same sums worked out, as examples.
+  const auto worked = sum_examples(data, 1, false, true), plain = sum_examples(data, 1, false, false);
+  ASSERT_EQ(worked.size(), train.size());
+  for (size_t i = 0; i < worked.size(); ++i) {
+    const Json messages = parse_json(worked[i].messages_json, "messages");
+    EXPECT_EQ(to_text(Json::array({messages[0]})), train[i].messages_json);
+    EXPECT_TRUE(messages[1]["content"].get<std::string>().ends_with(" = " + train[i].answer + "."));
+    EXPECT_EQ(" " + messages[1]["content"].get<std::string>() + "\n", plain[i].completion);
+    EXPECT_EQ(plain[i].prompt.substr(0, 10), "Question: ");
+  }
 }
 
 }  // namespace

@@ -11,8 +11,6 @@
 namespace frugal {
 namespace {
 
-constexpr int64_t kExaminedSums = 200;
-
 // The token that ends the assistant's turn in the model's chat template, when it is one.
 std::vector<int32_t> end_of_turn(const SequenceBuilder& builder, const Tokenizer& tokenizer,
                                  const Problem& problem) {
@@ -37,7 +35,7 @@ class Grpo : public TuneTask {
         train_(prompts("data.train", problems(setup.options.data.train, false))),
         ends_(find_ends()),
         rollouts_(setup, train_, stop_ids()) {
-    if (options_.sums > 0 || !setup.options.data.valid.empty()) {
+    if (setup.options.data.has_validation()) {
       valid_ = prompts("data.valid", problems(setup.options.data.valid, true));
     }
   }
@@ -106,8 +104,8 @@ class Grpo : public TuneTask {
   };
 
   std::vector<Problem> problems(const std::vector<std::string>& patterns, bool valid) const {
-    if (options_.sums > 0) {
-      return sum_problems(setup_.seed, valid ? kExaminedSums : options_.sums, valid, builder_.has_template());
+    if (setup_.options.data.sums > 0) {
+      return sum_problems(setup_.options.data, setup_.seed, valid, builder_.has_template());
     }
     return read_problems(patterns, valid ? "data.valid" : "data.train", options_.reward.answer != "none");
   }

@@ -11,9 +11,8 @@ namespace {
 class Sft : public TuneTask {
  public:
   explicit Sft(const TuneSetup& setup) : setup_(setup), batches_(sequences(setup), packing(setup)) {
-    const TuneData& data = setup.options.data;
-    if (!data.valid.empty()) {
-      const auto valid = example_sequences(setup, data.valid, "data.valid");
+    if (setup.options.data.has_validation()) {
+      const auto valid = example_sequences(setup, true);
       for (const TokenSequence& sequence : valid) {
         valid_tokens_ += std::ssize(sequence.tokens);
         valid_targets_ += sequence.targets();
@@ -61,7 +60,7 @@ class Sft : public TuneTask {
   }
 
   std::vector<TokenSequence> sequences(const TuneSetup& setup) {
-    auto all = example_sequences(setup, setup.options.data.train, "data.train");
+    auto all = example_sequences(setup, false);
     for (const TokenSequence& sequence : all) {
       tokens_ += std::ssize(sequence.tokens);
       targets_ += sequence.targets();
