@@ -13,6 +13,8 @@
 namespace frugal::fuzz {
 namespace {
 
+using namespace std::string_view_literals;
+
 std::vector<fs::path> files_of(std::string_view target) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(fs::path(FRUGAL_SOURCE_DIR) / "fuzz/corpus" / target)) {
@@ -23,7 +25,7 @@ std::vector<fs::path> files_of(std::string_view target) {
 }
 
 std::string changed(const std::vector<std::string>& seeds, Rng& rng) {
-  static constexpr std::string_view kBytes("\0\xFF\x7F\x80\"'[]{}(),:.*+?|\\ \n019-aeN%<>\x1E", 36);
+  static constexpr std::string_view kBytes = "\0\xFF\x7F\x80\"'[]{}(),:.*+?|\\ \n019-aeN%<>\x1E"sv;
   std::string text = seeds[rng.below(seeds.size())];
   for (uint64_t n = 1 + rng.below(4); n > 0; --n) {
     const size_t at = rng.below(text.size() + 1), length = std::min<size_t>(rng.below(16), text.size() - at);
