@@ -78,20 +78,39 @@ CacheIdentity teacher_identity(Run& run) {
   return identity;
 }
 
+Bill cost_of(const std::string& cache_facts) {
+  const Json facts = parse_json(cache_facts, "a teacher's cache");
+  Bill bill;
+  if (facts.contains("bill")) read_fields(bill, facts["bill"], "a teacher's cache");
+  return bill;
+}
+
 // One small file a run, named by a hash of its place: no lock is needed, and a run counts once however often
 // it is continued.
-Json charge_cache(const Run& run, const CacheReader& cache) {
+Json charge_cache(const Run& run, const CacheReader& cache, int64_t tokens) {
   const fs::path uses = teacher_cache(run) / "runs";
   make_directories(uses);
   const std::string here = fs::absolute(run.directory.path()).lexically_normal().string();
-  write_file_atomically(uses / (hash_of({here}) + ".txt"), here + "\n");
-  const auto runs = std::distance(fs::directory_iterator(uses), fs::directory_iterator());
-  const Json facts = parse_json(cache.facts(), "cache.json");
-  Json share = {{"runs", runs}};
-  for (const char* key : {"seconds", "joules", "dollars"}) {
-    share[key] = facts.value(key, 0.0) / static_cast<double>(std::max<ptrdiff_t>(1, runs));
+  write_file_atomically(uses / (hash_of({here}) + ".json"),
+                        to_text(Json{{"run", here}, {"tokens", tokens}}) + "\n");
+  int64_t runs = 0, all = 0;
+  for (const auto& entry : fs::directory_iterator(uses)) {
+    if (entry.path().extension() != ".json") continue;  // being written
+    const Json use = read_json_file(entry.path());
+    const Json count = use.is_object() ? use.value("tokens", Json()) : Json();
+    if (!count.is_number_integer() || count.get<int64_t>() < 0) {
+      fail("{}: damaged: no number of \"tokens\"; delete it", entry.path().string());
+    }
+    ++runs;
+    all += count.get<int64_t>();
   }
-  return share;
+  const double fraction = all > 0 ? static_cast<double>(tokens) / static_cast<double>(all) : 0;
+  const Bill bill = cost_of(cache.facts());
+  Share share;
+  share.add(bill, fraction);
+  Json json = write_fields(share);
+  json.update({{"runs", runs}, {"fraction", fraction}, {"seconds", fraction * bill.seconds}});
+  return json;
 }
 
 }  // namespace frugal

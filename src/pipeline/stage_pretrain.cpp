@@ -1,6 +1,8 @@
 // Training: recipe to model, trainer, log lines, and what is kept for the report.
 #include <fmt/core.h>
 
+#include <utility>
+
 #include "core/error.h"
 #include "core/interrupted.h"
 #include "data/windows.h"
@@ -12,6 +14,7 @@
 #include "meter/machine.h"
 #include "meter/units.h"
 #include "models/model.h"
+#include "pipeline/books.h"
 #include "pipeline/distillation.h"
 #include "pipeline/stages.h"
 #include "pipeline/training.h"
@@ -155,7 +158,22 @@ class Pretraining {
     hooks.peak_flops = measure_peak_flops(ctx_.pool, ctx_.kernels);
     hooks.stop = run_.settings.stop;
     hooks.objective = objective_;
+    if (teacher_) {
+      const double flops =
+          training_flops_per_token(*model_, options_.context, options_.mtp_lambda > 0) + teacher_flops();
+      hooks.flops = [flops](const TrainBatch& batch) {
+        return flops * static_cast<double>(batch.rows * batch.length);
+      };
+    }
     return hooks;
+  }
+
+  // Of a teacher beside the student, a token.
+  double teacher_flops() const { return flops_per_token(*teacher_, options_.context).forward; }
+
+  // What was learned from the cache since the last time, for the ledger.
+  void tell_use() {
+    if (cache_ && unsaid_tokens_ > 0) run_.books->uses(cache_->id(), std::exchange(unsaid_tokens_, 0));
   }
 
   Json train(const Json& config) {
@@ -176,6 +194,7 @@ class Pretraining {
     } else {
       result = trainer.run();
     }
+    tell_use();
     if (!result.finished) {
       keeper_.save();
       throw Interrupted(fmt::format("stopped after step {}", result.steps));
@@ -212,7 +231,8 @@ class Pretraining {
     json["rollbacks"] = result.rollbacks;
     json["mfu"] = mfu_steps_ > 0 ? mfu_sum_ / static_cast<double>(mfu_steps_) : 0;
     json["flops_per_token"] = flops_per_token_;
-    if (cache_) json["teacher_share"] = charge_cache(run_, *cache_);
+    if (teacher_) json["teacher_flops_per_token"] = teacher_flops();
+    if (cache_) json["teacher_share"] = charge_cache(run_, *cache_, result.tokens);
     if (final_) {
       json["validation"] = {{"bits_per_byte", final_->bits_per_byte},
                             {"loss", final_->loss},
@@ -230,7 +250,8 @@ class Pretraining {
     ++mfu_steps_;
     log_.step(record);
     run_.progress("pretrain", record.progress, &record);
-    keeper_.heartbeat();
+    unsaid_tokens_ += options_.tokens_per_step();
+    if (keeper_.heartbeat()) tell_use();
   }
 
   void on_event(const TrainEvent& event) {
@@ -253,7 +274,7 @@ class Pretraining {
   std::optional<ValidationWindows> full_, quick_;
   std::optional<Validation> final_;
   double flops_per_token_ = 0, mfu_sum_ = 0;
-  int64_t mfu_steps_ = 0;
+  int64_t mfu_steps_ = 0, unsaid_tokens_ = 0;
 };
 
 Json work(Run& run) {

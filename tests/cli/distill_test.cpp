@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "cli/command_line.h"
+#include "pipeline/run_directory.h"
 
 namespace frugal {
 namespace {
@@ -28,8 +29,11 @@ class DistillVerb : public CommandLine {
     for (const char* word : {"--quiet", "--threads", "2"}) arguments.emplace_back(word);
     return arguments;
   }
-  Json stages(const std::string& output) const {
-    return parse_json(read_file(dir_ / output / "stages.json"), "stages.json");
+  Json result_of(const std::string& output, std::string_view stage) const {
+    for (const StageRecord& record : read_stages(dir_ / output)) {
+      if (record.name == stage) return record.result;
+    }
+    return Json::object();
   }
 };
 
@@ -51,12 +55,30 @@ TEST_F(DistillVerb, TheCacheAloneThenAStudentFromIt) {
 
 TEST_F(DistillVerb, RunsThatShareACacheShareItsCost) {
   const std::string shared = fmt::format("cache = \"{}\"\n", (dir_ / "shared").string());
-  json(quietly({"distill", recipe("one", shared)}));
-  json(quietly({"distill", recipe("two", shared)}));
+  const Json one = json(quietly({"distill", recipe("one", shared)}));
+  const Json two = json(quietly({"distill", recipe("two", shared), "--set", "budget.steps=18"}));
   EXPECT_FALSE(fs::exists(dir_ / "two/teacher"));
-  const std::string text = read_file(dir_ / "two/stages.json");
-  expect_contains(text, "\"made_before\"");
-  expect_contains(text, "\"runs\"");
+  EXPECT_TRUE(result_of("two", "teacher")["made_before"]);
+  const Json share = result_of("two", "pretrain")["teacher_share"];
+  EXPECT_EQ(share["runs"], 2);
+  EXPECT_DOUBLE_EQ(share["fraction"], 0.75);
+  // Alone, the first was charged what it had spent; then the second takes three quarters of the cache over.
+  EXPECT_NEAR(one["charged"]["dollars"], one["dollars"], 1e-2 * one["dollars"].get<double>());
+  EXPECT_GT(two["charged"]["dollars"], two["dollars"]);
+  const Json runs = json(quietly({"ledger", "list"}))["runs"];
+  const Json total = json(quietly({"ledger", "total"}))["totals"][0];
+  ASSERT_EQ(runs.size(), 2u);
+  double dollars = 0;
+  for (const Json& run : runs) dollars += run["dollars"].get<double>();
+  EXPECT_NEAR(dollars, total["dollars"], 1e-9 * dollars);
+  double cache = 0;
+  for (const Json& stage : runs[0]["stages"]) {
+    if (stage["name"] == "teacher") cache = stage["dollars"];
+  }
+  EXPECT_GT(cache, 0);
+  EXPECT_NEAR(runs[0]["share"]["dollars"], -0.75 * cache, 1e-6 * cache);
+  EXPECT_NEAR(runs[1]["share"]["dollars"], 0.75 * cache, 1e-6 * cache);
+  expect_contains(run(quietly({"ledger", "list"})).out, "charged to the runs that learned from it");
   // Of other data it is refused, and what differs is named.
   const std::string other =
       error(1, quietly({"distill", recipe("three", shared, "deduplicate = false\nvalid_fraction = 0.3")}));
@@ -68,6 +90,15 @@ TEST_F(DistillVerb, BesideItsTeacher) {
       json(quietly({"distill", recipe("out", "how = \"online\"\ndivergence = \"jensen_shannon\"\n")}));
   EXPECT_EQ(result["tokens"], 6 * 2 * 32);
   EXPECT_FALSE(fs::exists(dir_ / "out/teacher"));
+  EXPECT_FALSE(result.contains("charged"));
+  // The bill has the teacher's way forward, too.
+  const Json trained = result_of("out", "pretrain");
+  EXPECT_GT(trained["teacher_flops_per_token"], 0);
+  json(quietly({"distill", recipe("cached", "")}));
+  EXPECT_NEAR(trained["flops_per_token"],
+              result_of("cached", "pretrain")["flops_per_token"].get<double>() +
+                  trained["teacher_flops_per_token"].get<double>(),
+              1);
 }
 
 TEST_F(DistillVerb, Mistakes) {
