@@ -208,4 +208,15 @@ CrossEntropyResult divergence(Context& ctx, const Tensor& hidden, const Tensor& 
                               std::span<const int32_t> targets, const DivergenceOptions& options,
                               float scale);
 
+// The same between vocabularies that have nothing in common (ULD, Boizard et al. 2025, "Towards
+// Cross-Tokenizer Distillation", §3): with both distributions sorted from the most likely word down, the
+// shorter one followed by zeros, the divergence is sum_k |p_(k) - q_(k)|, up to a factor their Wasserstein
+// distance when all words are equally far from each other. teacher_rows (R) says which row of teacher_hidden
+// a row is compared with; -1: none, only the cross-entropy counts there. Of `options` temperature and the two
+// weights count.
+CrossEntropyResult sorted_distance(Context& ctx, const Tensor& hidden, const Tensor& head,
+                                   const Tensor& teacher_hidden, const Tensor& teacher_head,
+                                   std::span<const int64_t> teacher_rows, std::span<const int32_t> targets,
+                                   const DivergenceOptions& options, float scale);
+
 }  // namespace frugal::ops

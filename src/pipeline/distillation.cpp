@@ -7,6 +7,8 @@
 #include "io/gguf_tokenizer.h"
 #include "io/model_files.h"
 #include "models/model.h"
+#include "tune/problems.h"
+#include "tune/sequence.h"
 
 namespace frugal {
 namespace {
@@ -58,10 +60,11 @@ CacheIdentity teacher_identity(Run& run) {
   const DistillOptions& options = run.recipe.distill;
   const fs::path teacher = find_model(options.teacher);
   const uint64_t tokens = run.tokenizer().fingerprint();
-  if (!run.recipe.init.empty() && load_tokenizer(teacher).fingerprint() != tokens) {
+  if (!options.crosses() && !run.recipe.init.empty() && load_tokenizer(teacher).fingerprint() != tokens) {
     fail(
         "distill.teacher = \"{}\": its tokenizer is not that of init = \"{}\"; distillation needs one "
-        "vocabulary",
+        "vocabulary, or distill.divergence = \"uld\" or \"alm\" beside the teacher (distill.how = "
+        "\"online\")",
         options.teacher, run.recipe.init);
   }
   CacheIdentity identity;
@@ -76,6 +79,29 @@ CacheIdentity teacher_identity(Run& run) {
   identity.top_k = sampled ? 0 : options.top_k;
   identity.seed = run.seed;
   return identity;
+}
+
+std::vector<std::vector<int32_t>> student_prompts(const Run& run, const Tokenizer& tokenizer) {
+  std::vector<std::vector<int32_t>> out;
+  const std::vector<std::string>& files = run.recipe.distill.prompts;
+  if (files.empty()) return out;
+  const SequenceBuilder builder(tokenizer, Turns::all);
+  const std::vector<Problem> problems = read_problems(files, "distill.prompts", false);
+  for (const Problem& problem : problems) {
+    std::vector<int32_t> ids = problem.messages_json.empty()
+                                   ? builder.text_prompt(problem.text, problem.where)
+                                   : builder.prompt(problem.messages_json, problem.where);
+    if (std::ssize(ids) < run.recipe.train.context) out.push_back(std::move(ids));
+  }
+  if (out.empty()) {
+    fail("distill.prompts: none of the {} prompts leaves room for an answer in train.context = {}",
+         problems.size(), run.recipe.train.context);
+  }
+  if (out.size() < problems.size()) {
+    run.settings.observer.note(fmt::format("distill.prompts: {} of {} leave no room for an answer: left out",
+                                           problems.size() - out.size(), problems.size()));
+  }
+  return out;
 }
 
 Bill cost_of(const std::string& cache_facts) {

@@ -20,6 +20,9 @@ CacheIdentity teacher_identity(Run& run);
 // Ids of the teacher: the student's vocabulary.
 int64_t teacher_vocabulary(const Run& run);
 
+// Prompts that the student answers (distill.prompts) as ids, those without room for an answer left out.
+std::vector<std::vector<int32_t>> student_prompts(const Run& run, const Tokenizer& tokenizer);
+
 // What the cache cost so far, from its facts.
 Bill cost_of(const std::string& cache_facts);
 // Notes in the cache that this run has learned from so many of its tokens; this run's part of what it cost,

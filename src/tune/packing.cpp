@@ -204,10 +204,10 @@ TrainBatch batch_of(const std::vector<std::vector<const TokenSequence*>>& rows, 
   return batch;
 }
 
-TrainRows without_padding(const TrainBatch& rows) {
-  TrainRows out;
+TrainBatch compact(const TrainBatch& rows) {
+  TrainBatch out{1, 0, {}, {}, {}, {}, {0}};
+  out.first = rows.first;
   out.extra.resize(rows.extra.size());
-  out.batch.offsets.push_back(0);
   for (size_t s = 0; s + 1 < rows.offsets.size(); ++s) {
     const auto begin = static_cast<size_t>(rows.offsets[s]), end = static_cast<size_t>(rows.offsets[s + 1]);
     if (rows.document[begin] == kPadding) continue;
@@ -215,12 +215,25 @@ TrainRows without_padding(const TrainBatch& rows) {
       to.insert(to.end(), from.begin() + static_cast<ptrdiff_t>(begin),
                 from.begin() + static_cast<ptrdiff_t>(end));
     };
-    append(out.batch.tokens, rows.tokens);
-    append(out.batch.positions, rows.positions);
+    append(out.tokens, rows.tokens);
     append(out.targets, rows.targets);
+    append(out.positions, rows.positions);
+    append(out.document, rows.document);
     for (size_t c = 0; c < rows.extra.size(); ++c) append(out.extra[c], rows.extra[c]);
-    out.batch.offsets.push_back(out.batch.rows());
+    out.offsets.push_back(std::ssize(out.tokens));
   }
+  out.length = std::ssize(out.tokens);
+  return out;
+}
+
+TrainRows without_padding(const TrainBatch& rows) {
+  TrainBatch all = compact(rows);
+  TrainRows out;
+  out.batch.tokens = std::move(all.tokens);
+  out.batch.positions = std::move(all.positions);
+  out.batch.offsets = std::move(all.offsets);
+  out.targets = std::move(all.targets);
+  out.extra = std::move(all.extra);
   return out;
 }
 

@@ -66,5 +66,7 @@ struct TrainRows {
   std::vector<std::vector<float>> extra;  // TrainBatch::extra, of these rows
 };
 TrainRows without_padding(const TrainBatch& rows);
+// The same as one long row.
+TrainBatch compact(const TrainBatch& rows);
 
 }  // namespace frugal

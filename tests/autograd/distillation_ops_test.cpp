@@ -121,6 +121,35 @@ TEST_F(DistillationOps, DivergenceGradients) {
   }
 }
 
+// Two vocabularies of other sizes, rows without a teacher, and a target alone.
+TEST_F(DistillationOps, SortedDistanceGradients) {
+  const Tensor teacher = random_tensor(ctx, {3, 3}, 3);
+  for (const int64_t vocab : {4, 7, 11}) {
+    const Tensor teacher_head = random_tensor(ctx, {vocab, 3}, 4);
+    const std::vector<int64_t> rows = {2, 0, -1, 0, 1};
+    ops::DivergenceOptions options;
+    options.temperature = 1.5f;
+    options.weight = 0.8f;
+    options.hard_weight = 0.4f;
+    expect_gradients([&](const Tensor& h, const Tensor& w) {
+      const auto result = ops::sorted_distance(ctx, h, w, teacher, teacher_head, rows, kHard, options, 1);
+      EXPECT_EQ(result.counted, 3);
+      return result.loss_sum;
+    });
+  }
+}
+
+// Which word is which does not matter: the same distribution in another order is at no distance.
+TEST_F(DistillationOps, SortedDistanceKnowsNoWords) {
+  Tensor shuffled = Tensor::from(ctx, head.shape(), head.values());
+  for (int64_t v = 0; v < 7; ++v) {
+    std::copy_n(head.f32() + v * 4, 4, shuffled.f32() + (v * 3 % 7) * 4);
+  }
+  const std::vector<int64_t> rows = {0, 1, 2, 3, 4};
+  EXPECT_NEAR(ops::sorted_distance(ctx, hidden, head, hidden, shuffled, rows, kHard, {}, 1).loss_sum, 0,
+              1e-5);
+}
+
 TEST_F(DistillationOps, DivergencesAreZeroFromOneself) {
   for (const auto kind : kKinds) {
     EXPECT_NEAR(ops::divergence(ctx, hidden, head, hidden, head, kHard, {.kind = kind}, 1).loss_sum, 0, 1e-6);
