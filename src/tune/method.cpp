@@ -46,13 +46,18 @@ std::string_view tune_methods_help() {
 }
 
 std::vector<TokenSequence> example_sequences(const TuneSetup& setup, const std::vector<std::string>& patterns,
-                                             std::string_view key) {
+                                             std::string_view key, SoftTargetCounts* counts) {
   const std::vector<Example> examples = read_examples(patterns, key);
   const SequenceBuilder builder(setup.tokenizer, setup.options.data.parsed_turns());
   std::vector<TokenSequence> all(examples.size());
+  std::vector<SoftTargetCounts> said(examples.size());
   setup.ctx.pool.parallel_for(std::ssize(examples), 8, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i)
-      all[static_cast<size_t>(i)] = builder.build(examples[static_cast<size_t>(i)]);
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const Example& example = examples[i];
+      all[i] = builder.build(example);
+      if (counts == nullptr || example.logprobs_json.empty()) continue;
+      said[i] = attach_logprobs(setup.tokenizer, example.logprobs_json, example.where, all[i]);
+    }
   });
   const auto most = static_cast<size_t>(setup.options.train.context);
   const std::string& too_long = setup.options.data.too_long;
@@ -65,14 +70,14 @@ std::vector<TokenSequence> example_sequences(const TuneSetup& setup, const std::
         fail("{}: {} tokens, train.context is {}: raise it, or set data.too_long to cut or drop",
              examples[i].where, sequence.tokens.size(), most);
       }
-      sequence.tokens.resize(most);
-      sequence.learnt.resize(most);
+      sequence.cut(most);
       if (too_long == "drop" || sequence.targets() == 0) {
         ++dropped;
         continue;
       }
       ++cut;
     }
+    if (counts != nullptr) counts->add(said[i]);
     kept.push_back(std::move(sequence));
   }
   if (kept.empty()) {

@@ -15,6 +15,7 @@
 #include "train/batch_source.h"
 #include "train/loss.h"
 #include "tune/options.h"
+#include "tune/soft_targets.h"
 
 namespace frugal {
 
@@ -69,9 +70,9 @@ const TuneMethod& find_tune_method(std::string_view name);
 std::string_view tune_methods_help();
 
 // The examples of data.train or data.valid as sequences of at most train.context tokens, what is longer
-// treated as data.too_long says.
+// treated as data.too_long says. With `counts`, log-probabilities of a remote teacher stand beside them.
 std::vector<TokenSequence> example_sequences(const TuneSetup& setup, const std::vector<std::string>& patterns,
-                                             std::string_view key);
+                                             std::string_view key, SoftTargetCounts* counts = nullptr);
 
 // The entries of the list.
 std::unique_ptr<TuneTask> make_sft(const TuneSetup& setup);

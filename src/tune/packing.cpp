@@ -35,6 +35,8 @@ int64_t place(const TokenSequence& sequence, int64_t at, int32_t document, Train
     batch.positions[to] = static_cast<int32_t>(i);
     batch.document[to] = document;
     if (i + 1 < size && sequence.learnt[i + 1]) batch.targets[to] = sequence.tokens[i + 1];
+    if (batch.extra.empty()) continue;
+    for (size_t c = 0; c < sequence.extra.size(); ++c) batch.extra[c][to] = sequence.extra[c][i];
   }
   return at + static_cast<int64_t>(size);
 }
@@ -57,6 +59,9 @@ std::string key_of(const std::vector<TokenSequence>& sequences) {
     hasher.update_number(sequence.tokens.size());
     hasher.update(sequence.tokens.data(), sequence.tokens.size() * sizeof(int32_t));
     for (const bool learnt : sequence.learnt) hasher.update_number(learnt);
+    for (const std::vector<float>& column : sequence.extra) {
+      hasher.update(column.data(), column.size() * sizeof(float));
+    }
   }
   return hasher.finish().hex();
 }
@@ -64,7 +69,10 @@ std::string key_of(const std::vector<TokenSequence>& sequences) {
 PackedBatches::PackedBatches(std::vector<TokenSequence> sequences, const PackingOptions& options)
     : sequences_(std::move(sequences)), options_(options), key_(key_of(sequences_)) {
   if (sequences_.empty()) fail("there are no examples to learn from");
-  for (const TokenSequence& sequence : sequences_) CHECK(sequence.targets() > 0);
+  for (const TokenSequence& sequence : sequences_) {
+    CHECK(sequence.targets() > 0);
+    columns_ = std::max(columns_, sequence.extra.size());
+  }
 }
 
 void PackedBatches::refill() {
@@ -118,6 +126,7 @@ void PackedBatches::fill_row(TrainBatch& batch, int64_t row) {
 
 TrainBatch PackedBatches::next(int64_t rows, int64_t length) {
   TrainBatch batch = blank(rows, length);
+  batch.extra.assign(columns_, std::vector<float>(batch.tokens.size(), 0.0f));
   for (int64_t row = 0; row < rows; ++row) fill_row(batch, row);
   batch.offsets.push_back(rows * length);
   return batch;
