@@ -1,6 +1,7 @@
 // frugal distill as users meet it: the cache alone, a student from it and beside its teacher, several runs on
 // one cache, mistakes.
 #include <fstream>
+#include <sstream>
 
 #include "cli/command_line.h"
 #include "pipeline/run_directory.h"
@@ -101,6 +102,45 @@ TEST_F(DistillVerb, BesideItsTeacher) {
               1);
 }
 
+TEST_F(DistillVerb, OnItsOwnText) {
+  const std::string how = "how = \"online\"\nlambda = 0.5\ndivergence = \"reverse_kl\"\nprompt_tokens = 6\n";
+  json(quietly({"distill", recipe("out", how)}));
+  std::istringstream lines(read_file(dir_ / "out/log.jsonl"));
+  double written = 0;
+  int64_t steps = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const Json event = parse_json(line, "log.jsonl");
+    if (event["event"] != "step") continue;
+    ++steps;
+    written += event["figures"]["rows that the student wrote"].get<double>();
+  }
+  EXPECT_EQ(steps, 6);
+  EXPECT_EQ(written, 6);  // half of two rows a step
+  // Answers to prompts, with no row of the data left.
+  const std::string prompts = file("prompts.jsonl", "{\"prompt\": \"Once upon\"}\n{\"prompt\": \"small boats on\"}\n");
+  json(quietly({"distill", recipe("answers", how), "--set", "distill.prompts=[\"" + prompts + "\"]", "--set",
+                "distill.lambda=1", "--set", "distill.max_new_tokens=5"}));
+  EXPECT_EQ(result_of("answers", "pretrain")["steps"], 6);
+  const std::string message =
+      error(1, quietly({"distill", recipe("none", how), "--set", "distill.prompts=[\"" + prompts + "\"]",
+                        "--set", "train.context=2", "--set", "distill.prompt_tokens=1"}));
+  expect_contains(message, "none of the 2 prompts leaves room");
+}
+
+// The teacher has 304 ids and its own tokenizer, the student one that is trained on the data.
+TEST_F(DistillVerb, AcrossTokenizers) {
+  for (const std::string loss : {"uld", "alm"}) {
+    const std::string distill =
+        "how = \"online\"\ndivergence = \"" + loss + "\"\nlambda = 0.5\nprompt_tokens = 6\n";
+    json(quietly({"distill", recipe(loss, distill), "--set", "tokenizer.vocab_size=280"}));
+    EXPECT_EQ(read_json_file(dir_ / loss / "model/config.json")["vocab_size"], 280);
+    const Json trained = result_of(loss, "pretrain");
+    EXPECT_GT(trained["teacher_coverage"], 0.3);
+    EXPECT_LE(trained["teacher_coverage"], 1);
+    EXPECT_GT(trained["teacher_flops_per_token"], 0);
+  }
+}
+
 TEST_F(DistillVerb, Mistakes) {
   const auto message = [&](int code, const std::string& set) {
     return error(code, quietly({"distill", recipe("out", ""), "--set", set}));
@@ -109,6 +149,13 @@ TEST_F(DistillVerb, Mistakes) {
   expect_contains(message(2, "distill.how=telepathy"), "cache or online");
   expect_contains(message(2, "distill.kind=all"), "sampled or top_k");
   expect_contains(message(2, "distill.divergence=kl"), "forward_kl");
+  expect_contains(message(2, "distill.divergence=uld"), "distill.how = \"online\"");
+  expect_contains(message(2, "distill.lambda=0.5"), "distill.how = \"online\"");
+  expect_contains(message(2, "distill.beta=1"), "distill.beta");
+  expect_contains(error(2, quietly({"distill", recipe("out", "how = \"online\"\nlambda = 1.5\n")})),
+                  "distill.lambda");
+  expect_contains(error(2, quietly({"distill", recipe("out", "how = \"online\"\nlambda = 1\n")})),
+                  "less than train.context");
   expect_contains(message(2, "distill.draws=0"), "distill.draws");
   expect_contains(message(2, "distill.tokens=0"), "distill.tokens");
   expect_contains(message(2, "tokenizer.path=somewhere"), "teacher's tokenizer");
