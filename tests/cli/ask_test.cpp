@@ -3,7 +3,7 @@
 #include <signal.h>
 
 #include "cli/command_line.h"
-#include "hub/hub_server.h"
+#include "mock_server.h"
 #include "pipeline/run_directory.h"
 #include "text/tokenizer.h"
 
@@ -14,11 +14,11 @@ constexpr const char* kKey = "sk-secret-0123456789";
 
 class AskVerb : public CommandLine {
  protected:
-  std::unique_ptr<HubServer> server_;
+  std::unique_ptr<MockServer> server_;
 
   void SetUp() override {
     CommandLine::SetUp();
-    server_ = std::make_unique<HubServer>(dir_ / "server", "tests/remote/server.py");
+    server_ = std::make_unique<MockServer>(dir_ / "server");
     std::string questions;
     for (int i = 0; i < 6; ++i) questions += fmt::format("{{\"prompt\": \"How many boats, {}?\"}}\n", i);
     file("questions.jsonl", questions);
