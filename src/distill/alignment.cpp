@@ -1,6 +1,7 @@
 #include "distill/alignment.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "core/error.h"
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/rng.h"
+#include "train/loss.h"
 #include "tune/packing.h"
 #include "tune/replies.h"
 

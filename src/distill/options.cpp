@@ -52,8 +52,8 @@ ops::DivergenceOptions DistillOptions::divergence_options() const {
                                               : "reverse_kl";
   for (const auto& [name, kind_of] : kDivergences) {
     if (name == wanted) {
-      return {kind_of, static_cast<float>(beta), static_cast<float>(temperature), static_cast<float>(weight),
-              static_cast<float>(1 - weight)};
+      return {kind_of, static_cast<float>(end ? 0.5 : beta), static_cast<float>(temperature),
+              static_cast<float>(weight), static_cast<float>(1 - weight)};
     }
     known += (known.empty() ? "" : ", ") + std::string(name);
   }
