@@ -1,6 +1,7 @@
 // Losses against a teacher: gradients against differences of the loss, values against formulas in double.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 

@@ -3,6 +3,7 @@
 // in the student's distribution, d(loss) / d(q_j) = sign(q_j - p_(r(j))) (soft_loss.h).
 #include <array>
 #include <bit>
+#include <cmath>
 #include <utility>
 
 #include "autograd/ops.h"
