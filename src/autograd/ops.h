@@ -201,8 +201,9 @@ struct DivergenceOptions {
   float hard_weight = 0;  // of the cross-entropy of the targets, at temperature 1
 };
 // Sum over rows with a target (not negative) of weight * divergence + hard_weight * -log q_target. The
-// teacher's logits are teacher_hidden teacher_head^T (same rows and vocabulary; no gradient). Chunked, and
-// its gradients times `scale`.
+// teacher's logits are teacher_hidden teacher_head^T (same rows; no gradient). Models of one tokenizer may
+// have padded their vocabularies to other sizes: ids that only one of them has are left out of both
+// distributions. Chunked, and its gradients times `scale`.
 CrossEntropyResult divergence(Context& ctx, const Tensor& hidden, const Tensor& head,
                               const Tensor& teacher_hidden, const Tensor& teacher_head,
                               std::span<const int32_t> targets, const DivergenceOptions& options,

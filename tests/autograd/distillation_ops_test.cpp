@@ -122,6 +122,24 @@ TEST_F(DistillationOps, DivergenceGradients) {
   }
 }
 
+// Vocabularies padded to other sizes: what one of them lacks is in neither distribution.
+TEST_F(DistillationOps, DivergenceOfPaddedVocabularies) {
+  const Tensor teacher = random_tensor(ctx, {5, 3}, 3);
+  for (const int64_t vocab : {6, 9}) {
+    const Tensor teacher_head = random_tensor(ctx, {vocab, 3}, 4);
+    const ops::DivergenceOptions options{ops::Divergence::reverse_kl, 0.5f, 1.5f, 0.8f, 0.4f};
+    const auto loss = [&](const Tensor& h, const Tensor& w, const Tensor& of_teacher) {
+      return ops::divergence(ctx, h, w, teacher, of_teacher, kHard, options, 1).loss_sum;
+    };
+    expect_gradients([&](const Tensor& h, const Tensor& w) { return loss(h, w, teacher_head); });
+    const int64_t both = std::min<int64_t>(vocab, 7);
+    const auto first = [&](const Tensor& of, int64_t width) {
+      return Tensor::from(ctx, {both, width}, of.values().first(static_cast<size_t>(both * width)));
+    };
+    EXPECT_NEAR(loss(hidden, head, teacher_head), loss(hidden, first(head, 4), first(teacher_head, 3)), 1e-6);
+  }
+}
+
 // Two vocabularies of other sizes, rows without a teacher, and a target alone.
 TEST_F(DistillationOps, SortedDistanceGradients) {
   const Tensor teacher = random_tensor(ctx, {3, 3}, 3);
