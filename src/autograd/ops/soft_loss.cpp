@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/kernels.h"
+
 namespace frugal::ops {
 
 std::vector<float> log_softmax(const Context& ctx, float temperature, std::span<float> logits) {
