@@ -1,6 +1,7 @@
 #include "tune/rewards.h"
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>

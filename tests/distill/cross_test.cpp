@@ -109,7 +109,9 @@ TEST(AcrossTokenizers, StudentsApproachTheirTeacher) {
     Trainer(ctx, *student, text, options, {.steps = 40}, hooks).run();
     EXPECT_LT(measured(), 0.6 * before) << static_cast<int>(loss);
     // Likelihoods teach the words as well; ranks only how sure to be.
-    if (loss == CrossOptions::Loss::alm) EXPECT_LT(evaluate_rows(ctx, *student, probe).mean(), 0.7 * nats);
+    if (loss == CrossOptions::Loss::alm) {
+      EXPECT_LT(evaluate_rows(ctx, *student, probe).mean(), 0.7 * nats);
+    }
   }
 }
 

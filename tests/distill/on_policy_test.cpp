@@ -77,8 +77,8 @@ TEST_F(OnPolicy, TextsEndWithAStopIdOrTheRow) {
       for (int64_t i = r * 24; i < (r + 1) * 24; ++i) {
         const auto at = static_cast<size_t>(i);
         if (batch.document[at] == kPadding) padding = true;
-        if (batch.targets[at] == 7)
-          EXPECT_TRUE(at + 2 >= (static_cast<size_t>(r) + 1) * 24 || batch.document[at + 2] == kPadding);
+        if (batch.targets[at] != 7) continue;
+        EXPECT_TRUE(i + 2 >= (r + 1) * 24 || batch.document[at + 2] == kPadding);
       }
       ++(padding ? ended : full);
     }
