@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/distill/losses.safetensors: losses against a teacher and their gradients, by PyTorch's autograd.
+"""Writes tests/golden/distill/losses.safetensors and cross.safetensors (a teacher with another vocabulary): losses
+against a teacher and their gradients, by PyTorch's autograd.
 
     python tools/make_distill_golden.py
 """
@@ -64,12 +65,68 @@ def main() -> None:
 
     case("sparse", lambda z: top_k(z, False))
     case("sparse_tail", lambda z: top_k(z, True) + HARD_WEIGHT * hard(z))
+    save("losses", tensors, integers)
+
+
+def save(name: str, tensors: dict, integers: dict) -> None:
     folder = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden" / "distill"
     folder.mkdir(parents=True, exist_ok=True)
     save_file({k: v.float().contiguous() for k, v in tensors.items()}
-              | {k: v.int().contiguous() for k, v in integers.items()}, folder / "losses.safetensors",
+              | {k: v.int().contiguous() for k, v in integers.items()}, folder / f"{name}.safetensors",
               {"torch": torch.__version__})
+
+
+def sorted_distance(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """Boizard et al. 2025: both sorted from the most likely down, the shorter padded with zeros."""
+    size = max(p.shape[-1], q.shape[-1])
+    ranked = [torch.nn.functional.pad(d.sort(-1, descending=True).values, (0, size - d.shape[-1])) for d in (p, q)]
+    return (ranked[0] - ranked[1]).abs().sum(-1)
+
+
+def binarised(teacher: torch.Tensor, student: torch.Tensor, tau: float) -> torch.Tensor:
+    """Minixhofer et al. 2025: KL divergence of the chance that a chunk comes next, times tau."""
+    a, b = (teacher / tau).exp(), (student / tau).exp()
+    return tau * (a * (a / b).log() + (1 - a) * ((1 - a) / (1 - b)).log())
+
+
+def across() -> None:
+    generator = torch.Generator().manual_seed(12)
+    random = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64).float().double()
+    rows, teacher_rows, vocab, tau = 9, 7, 23, 100.0
+    hidden, head, teacher_hidden = random(rows, WIDTH), random(vocab, WIDTH) * 0.5, random(teacher_rows, TEACHER_WIDTH)
+    targets = torch.randint(0, vocab, (rows,), generator=generator)
+    targets[[2, 7]] = -1
+    kept = targets >= 0
+    pairs = torch.tensor([3, -1, -1, 0, 6, -1, 5, -1, 1])
+    chunks = torch.tensor([[0, 2], [3, 4], [4, 7], [8, 9]])
+    likelihoods = torch.tensor([-2.5, -0.25, -11.0, -0.001]).double()
+    tensors = {"hidden": hidden, "head": head, "teacher_hidden": teacher_hidden, "likelihoods": likelihoods}
+
+    def case(name: str, loss_of_logits) -> None:
+        h, w = hidden.clone().requires_grad_(), head.clone().requires_grad_()
+        loss = loss_of_logits(h @ w.T)
+        loss.backward()
+        tensors.update({f"{name}.loss": loss.detach().reshape(1), f"{name}.dhidden": h.grad, f"{name}.dhead": w.grad})
+
+    def hard(logits: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(logits[kept], targets[kept], reduction="sum")
+
+    for name, size in {"uld_larger": 31, "uld_smaller": 11}.items():
+        tensors[f"{name}.teacher_head"] = random(size, TEACHER_WIDTH) * 0.5
+        p = (teacher_hidden @ tensors[f"{name}.teacher_head"].T / TEMPERATURE).softmax(-1)
+        met = (pairs >= 0) & kept
+        case(name, lambda z, p=p, met=met: HARD_WEIGHT * hard(z) + WEIGHT * sorted_distance(
+            p[pairs[met]], (z[met] / TEMPERATURE).softmax(-1)).sum())
+
+    def alm(z: torch.Tensor) -> torch.Tensor:
+        own = z.log_softmax(-1).gather(-1, targets.clamp(min=0)[:, None])[:, 0]
+        sums = torch.stack([own[begin:end].sum() for begin, end in chunks.tolist()])
+        return HARD_WEIGHT * hard(z) + WEIGHT * binarised(likelihoods, sums, tau).sum()
+
+    case("alm", alm)
+    save("cross", tensors, {"targets": targets, "pairs": pairs, "chunks": chunks})
 
 
 if __name__ == "__main__":
     main()
+    across()

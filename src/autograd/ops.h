@@ -201,11 +201,23 @@ struct DivergenceOptions {
   float hard_weight = 0;  // of the cross-entropy of the targets, at temperature 1
 };
 // Sum over rows with a target (not negative) of weight * divergence + hard_weight * -log q_target. The
-// teacher's logits are teacher_hidden teacher_head^T (same rows and vocabulary; no gradient). Chunked, and
-// its gradients times `scale`.
+// teacher's logits are teacher_hidden teacher_head^T (same rows; no gradient). Models of one tokenizer may
+// have padded their vocabularies to other sizes: ids that only one of them has are left out of both
+// distributions. Chunked, and its gradients times `scale`.
 CrossEntropyResult divergence(Context& ctx, const Tensor& hidden, const Tensor& head,
                               const Tensor& teacher_hidden, const Tensor& teacher_head,
                               std::span<const int32_t> targets, const DivergenceOptions& options,
                               float scale);
+
+// The same between vocabularies that have nothing in common (ULD, Boizard et al. 2025, "Towards
+// Cross-Tokenizer Distillation", §3): with both distributions sorted from the most likely word down, the
+// shorter one followed by zeros, the divergence is sum_k |p_(k) - q_(k)|, up to a factor their Wasserstein
+// distance when all words are equally far from each other. teacher_rows (R) says which row of teacher_hidden
+// a row is compared with; -1: none, only the cross-entropy counts there. Of `options` temperature and the two
+// weights count.
+CrossEntropyResult sorted_distance(Context& ctx, const Tensor& hidden, const Tensor& head,
+                                   const Tensor& teacher_hidden, const Tensor& teacher_head,
+                                   std::span<const int64_t> teacher_rows, std::span<const int32_t> targets,
+                                   const DivergenceOptions& options, float scale);
 
 }  // namespace frugal::ops

@@ -1,4 +1,5 @@
 // frugal ledger list | total | export: reads what train and run have written.
+#include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -82,7 +83,13 @@ void list(const LedgerArguments& a, const Environment& environment) {
                     kBillHeader));
   for (const LedgerRun& run : runs) {
     print(fmt::format("{:>5}  {:<16}  {:<10}  {:<11}  {}  {}\n", run.id, minute(run.started), run.info.verb,
-                      to_string(run.status), bill_line(run.bill), run.info.output));
+                      to_string(run.status), bill_line(run.charged()), run.info.output));
+  }
+  if (std::ranges::any_of(runs, [](const LedgerRun& run) { return !run.share.empty(); })) {
+    print(
+        "\nA teacher's cache is charged to the runs that learned from it, by tokens; --json tells how much "
+        "of "
+        "a run's figures that is (share).\n");
   }
 }
 

@@ -28,9 +28,20 @@ std::string command_of(const RunArguments& a) {
   return command;
 }
 
+std::string range_of(const Joules& joules) {
+  const std::string high = format_quantity(joules.high, "J");
+  return joules.low == joules.high ? high : format_quantity(joules.low, "J") + " to " + high;
+}
+
 void show(const RunArguments& a, const RunOutcome& outcome) {
   if (a.common.json) return print_json(outcome_json(outcome));
-  std::string text = "\nThe bill\n" + bill_text(outcome.bill) + "\n";
+  std::string text = "\nThe bill\n" + bill_text(outcome.bill);
+  if (const auto charged = outcome.charged()) {
+    text +=
+        fmt::format("  charged      {}, ${:.3g}, {} CO2: the teacher's cache split among those it taught\n",
+                    range_of(charged->joules), charged->dollars, format_quantity(charged->co2_g, "g"));
+  }
+  text += "\n";
   if (a.verb == kAskTeacher) {
     return print(text + fmt::format("  the teacher's cache is there; to learn from it: frugal distill {}\n",
                                     shell_word(a.recipe)));

@@ -1,8 +1,10 @@
 #include "distill/cache.h"
 
+#include <unistd.h>
 #include <zstd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -13,7 +15,7 @@
 namespace frugal {
 namespace {
 
-constexpr int64_t kLayout = 1;
+constexpr int64_t kLayout = 2;
 constexpr const char* kManifest = "cache.json";
 constexpr int kCompression = 3;
 
@@ -108,6 +110,21 @@ CacheIdentity identity_of(const Json& manifest, const fs::path& folder) {
   return identity;
 }
 
+// Made once: a cache keeps it when its folder moves.
+std::string new_id(const fs::path& folder) {
+  Hasher128 hasher;
+  hasher.update_framed(fs::absolute(folder).string());
+  hasher.update_number(static_cast<uint64_t>(::getpid()));
+  hasher.update_number(static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()));
+  return hasher.finish().hex();
+}
+
+std::string text_of(const Json& manifest, const char* key, const fs::path& folder) {
+  const Json value = manifest.value(key, Json());
+  if (!value.is_string()) fail("{}: \"{}\" is missing", (folder / kManifest).string(), key);
+  return value.get<std::string>();
+}
+
 // Of the parts in which two identities differ, the first: "data: ... here, ... there".
 void require_same(const CacheIdentity& cache, const CacheIdentity& wanted, const fs::path& folder) {
   const Json a = write_fields(cache), b = write_fields(wanted);
@@ -161,14 +178,25 @@ CacheWriter::CacheWriter(const fs::path& folder, const CacheIdentity& identity, 
       writer_(identity.parsed_kind(), identity.vocab_size, identity.scale()) {
   CHECK(rows_per_shard > 0);
   if (fs::exists(folder) && !fs::is_empty(folder)) {
-    require_same(identity_of(read_manifest(folder), folder), identity, folder);
+    const Json manifest = read_manifest(folder);
+    require_same(identity_of(manifest, folder), identity, folder);
+    id_ = text_of(manifest, "id", folder);
+    facts_ = to_text(manifest.value("facts", Json::object()));
     const std::vector<Found> shards = find_shards(folder);
     if (!shards.empty()) rows_ = shards.back().end;
     return;
   }
   make_directories(folder);
-  const Json manifest = {{"layout", kLayout}, {"identity", write_fields(identity)}};
-  write_file_atomically(folder / kManifest, to_text(manifest, 2) + "\n");
+  id_ = new_id(folder);
+  write_manifest();
+}
+
+void CacheWriter::write_manifest() const {
+  const Json manifest = {{"layout", kLayout},
+                         {"id", id_},
+                         {"identity", write_fields(identity_)},
+                         {"facts", parse_json(facts_, "facts")}};
+  write_file_atomically(folder_ / kManifest, to_text(manifest, 2) + "\n");
 }
 
 void CacheWriter::add(uint64_t hash, const std::vector<std::optional<SparseDistribution>>& tokens) {
@@ -187,15 +215,20 @@ void CacheWriter::write_shard() {
   pending_ = 0;
 }
 
+void CacheWriter::note(const Json& facts) {
+  facts_ = to_text(facts);
+  write_manifest();
+}
+
 void CacheWriter::finish(const Json& facts) {
   write_shard();
-  const Json manifest = {{"layout", kLayout}, {"identity", write_fields(identity_)}, {"facts", facts}};
-  write_file_atomically(folder_ / kManifest, to_text(manifest, 2) + "\n");
+  note(facts);
 }
 
 CacheReader::CacheReader(const fs::path& folder) : folder_(folder) {
   const Json manifest = read_manifest(folder);
   identity_ = identity_of(manifest, folder);
+  id_ = text_of(manifest, "id", folder);
   facts_ = to_text(manifest.value("facts", Json::object()));
   for (const Found& found : find_shards(folder)) {
     shards_.push_back({found.begin, found.end, found.path});

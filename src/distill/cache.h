@@ -58,15 +58,21 @@ class CacheWriter {
   int64_t rows() const { return rows_; }  // complete ones
   // The next row, in order: a distribution for every token of `length`, null where there is no target.
   void add(uint64_t hash, const std::vector<std::optional<SparseDistribution>>& tokens);
-  // Writes what is left as a shard and the manifest with `facts` (teacher, cost: for people and the ledger).
+  // Tells this cache from all others, wherever it lies.
+  const std::string& id() const { return id_; }
+  const std::string& facts() const { return facts_; }  // JSON: what an earlier process noted
+  // Writes the manifest with `facts` (teacher, cost: for people and the ledger).
+  void note(const Json& facts);
+  // The same, and what is left as a shard.
   void finish(const Json& facts);
 
  private:
   void write_shard();
+  void write_manifest() const;
   std::filesystem::path folder_;
   CacheIdentity identity_;
   int64_t rows_per_shard_, rows_ = 0, pending_ = 0;
-  std::string hashes_;
+  std::string hashes_, id_, facts_ = "{}";
   DistributionWriter writer_;
 };
 
@@ -75,7 +81,8 @@ class CacheReader {
   // Error when there is no cache, it is damaged, or holds no rows.
   explicit CacheReader(const std::filesystem::path& folder);
   const CacheIdentity& identity() const { return identity_; }
-  const std::string& facts() const { return facts_; }  // JSON: what finish() was given
+  const std::string& id() const { return id_; }        // CacheWriter::id()
+  const std::string& facts() const { return facts_; }  // JSON: what note() or finish() was given
   int64_t rows() const { return rows_; }
   int64_t bytes() const { return bytes_; }  // of all shards
   // Error naming the first part in which the cache was made from something else than `data` (and so on) says.
@@ -97,7 +104,7 @@ class CacheReader {
 
   std::filesystem::path folder_;
   CacheIdentity identity_;
-  std::string facts_;
+  std::string id_, facts_;
   int64_t rows_ = 0, bytes_ = 0;
   std::vector<Shard> shards_;
   std::map<int64_t, Decoded> loaded_;  // by first row; the two latest

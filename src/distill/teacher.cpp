@@ -4,24 +4,19 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "distill/on_policy.h"
+#include "tune/packing.h"
 
 namespace frugal {
 namespace {
 
 constexpr int64_t kLogitValues = int64_t{1} << 22;  // 16 MB of the teacher's logits at a time
 
-// A forward pass that leaves nothing behind.
-Tensor teacher_hidden(const Context& ctx, Model& teacher, const TrainBatch& rows) {
-  Context quiet = ctx;
-  quiet.tape = nullptr;
-  quiet.aux = nullptr;
-  return teacher.forward(quiet, to_batch(rows), nullptr).normed;
-}
-
 // What the teacher says of every token of `batch` that has a target.
 std::vector<std::optional<SparseDistribution>> ask(Context& ctx, Model& teacher, const TrainBatch& batch,
                                                    const CacheIdentity& identity) {
-  const Tensor hidden = teacher_hidden(ctx, teacher, batch);
+  TeacherTally unused;  // the caller knows the cost
+  const Tensor hidden = teacher_hidden(ctx, teacher, to_batch(batch), unused);
   std::vector<int64_t> wanted;
   for (size_t i = 0; i < batch.targets.size(); ++i) {
     if (batch.targets[i] >= 0) wanted.push_back(static_cast<int64_t>(i));
@@ -49,6 +44,17 @@ std::vector<std::optional<SparseDistribution>> ask(Context& ctx, Model& teacher,
 }
 
 }  // namespace
+
+Tensor teacher_hidden(const Context& ctx, Model& teacher, const Batch& batch, TeacherTally& tally) {
+  Context quiet = ctx;
+  quiet.tape = nullptr;
+  quiet.aux = nullptr;
+  const Work work =
+      forward_work(teacher, batch.rows() / std::max<int64_t>(1, batch.sequences()), batch.rows(), 1);
+  tally.work.flops += work.flops;
+  tally.work.bytes += work.bytes;
+  return teacher.forward(quiet, batch, nullptr).normed;
+}
 
 bool fill_cache(Context& ctx, Model& teacher, BatchSource& source, CacheWriter& writer,
                 const CacheIdentity& identity, int64_t rows, int64_t at_once,
@@ -121,16 +127,29 @@ Objective cached_objective(CacheReader& cache, const DistillWeights& weights) {
   };
 }
 
-Objective online_objective(Model& teacher, const ops::DivergenceOptions& options) {
-  return [&teacher, options](Context& ctx, Model& model, const TrainBatch& rows, const LossSums& step,
-                             double mtp_lambda) {
+Objective online_objective(Model& teacher, const ops::DivergenceOptions& options, TeacherTally& tally) {
+  return [&teacher, options, &tally](Context& ctx, Model& model, const TrainBatch& given,
+                                     const LossSums& step, double mtp_lambda) {
     LossSums sums;
-    const Tensor teacher_rows = teacher_hidden(ctx, teacher, rows);
+    const TrainBatch rows = given.extra.empty() ? given : compact(given);
+    const Tensor teacher_rows = teacher_hidden(ctx, teacher, to_batch(rows), tally);
     const Hidden hidden = model.forward(ctx, to_batch(rows), nullptr);
     const float scale = step.targets > 0 ? 1 / static_cast<float>(step.targets) : 0;
-    sums.main = ops::divergence(ctx, hidden.normed, model.head(), teacher_rows, teacher.head(), rows.targets,
-                                options, scale)
-                    .loss_sum;
+    const auto distance = [&](std::span<const int32_t> targets, const ops::DivergenceOptions& how) {
+      const auto result = ops::divergence(ctx, hidden.normed, model.head(), teacher_rows, teacher.head(),
+                                          targets, how, scale);
+      tally.targets += result.counted;
+      tally.met += result.counted;
+      return result.loss_sum;
+    };
+    const SplitTargets targets = split_targets(rows);
+    sums.main = distance(targets.data, options);
+    if (!rows.extra.empty()) {
+      ops::DivergenceOptions own = options;
+      own.weight = 1;
+      own.hard_weight = 0;
+      sums.main += distance(targets.own, own);
+    }
     add_mtp_losses(ctx, model, hidden, rows, step, mtp_lambda, sums);
     if (ctx.tape != nullptr) ctx.tape->backward(ctx);
     return sums;

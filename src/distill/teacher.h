@@ -44,8 +44,16 @@ struct DistillWeights {
 // Cross-entropy against cached distributions, plus that of the data's own next tokens. The cache outlives the
 // result.
 Objective cached_objective(CacheReader& cache, const DistillWeights& weights);
+
+// What a teacher beside its student has done since someone looked last.
+struct TeacherTally {
+  Work work;                     // its forward passes
+  int64_t targets = 0, met = 0;  // of the student; those that the teacher had something to say to
+};
+// A forward pass that leaves nothing behind: the teacher's normed rows.
+Tensor teacher_hidden(const Context& ctx, Model& teacher, const Batch& batch, TeacherTally& tally);
 // A divergence from a teacher that runs beside the student on the same rows; `options.weight` and
-// `hard_weight` mix.
-Objective online_objective(Model& teacher, const ops::DivergenceOptions& options);
+// `hard_weight` mix. In rows that the student wrote itself (distill/on_policy.h) the divergence counts alone.
+Objective online_objective(Model& teacher, const ops::DivergenceOptions& options, TeacherTally& tally);
 
 }  // namespace frugal

@@ -25,6 +25,25 @@ void Bill::add(const Bill& other) {
   co2_g += other.co2_g;
 }
 
+void Share::add(const Bill& bill, double fraction) {
+  joules.measured = empty() ? bill.joules.measured : joules.measured && bill.joules.measured;
+  joules.low += fraction * bill.joules.low;
+  joules.high += fraction * bill.joules.high;
+  dollars += fraction * bill.dollars;
+  co2_g += fraction * bill.co2_g;
+}
+
+Bill charged(const Bill& bill, const Share& share) {
+  Bill out = bill;
+  if (share.empty()) return out;
+  out.joules.low += share.joules.low;
+  out.joules.high += share.joules.high;
+  out.joules.measured = bill.joules.measured && share.joules.measured;
+  out.dollars += share.dollars;
+  out.co2_g += share.co2_g;
+  return out;
+}
+
 std::string bill_text(const Bill& bill) {
   std::string text;
   const auto line = [&](std::string_view name, const std::string& value, const std::string& note) {

@@ -49,6 +49,23 @@ struct Bill {
   void add(const Bill& other);
 };
 
+// The part of a cost that passes from the run that spent it to those that use what it made.
+struct Share {
+  Joules joules;
+  double dollars = 0, co2_g = 0;
+
+  void visit(FieldVisitor& v) {
+    v.field("joules", joules, "energy");
+    v.field("dollars", dollars, "cost");
+    v.field("co2_g", co2_g, "grams of CO2 equivalent");
+  }
+  // Adds `fraction` (negative: what is passed on) of a bill's costs; measured only if all that is added is.
+  void add(const Bill& bill, double fraction);
+  bool empty() const { return joules.high == 0 && dollars == 0 && co2_g == 0; }
+};
+// The bill with the costs of a share added; time, work and memory stay where they were.
+Bill charged(const Bill& bill, const Share& share);
+
 // A few aligned lines, ending with a newline: what a run ends with.
 std::string bill_text(const Bill& bill);
 // The contract's JSON object (design: joules {low, high, measured}, dollars, co2_g, ...).

@@ -74,6 +74,16 @@ void create_tables(sqlite3* database, const std::string& path) {
   }
 }
 
+// In files of older programs as well, which leave them alone.
+void create_share_tables(sqlite3* database, const std::string& path) {
+  sqlite::execute(database, path,
+                  "CREATE TABLE IF NOT EXISTS shared_stages"
+                  " (stage INTEGER PRIMARY KEY REFERENCES stages(id), key TEXT NOT NULL)");
+  sqlite::execute(database, path,
+                  "CREATE TABLE IF NOT EXISTS uses (user INTEGER NOT NULL REFERENCES runs(id),"
+                  " key TEXT NOT NULL, amount REAL NOT NULL, PRIMARY KEY (user, key))");
+}
+
 std::string month_of(double unix_time) {
   const auto time = static_cast<std::time_t>(unix_time);
   std::tm utc{};
@@ -159,6 +169,7 @@ void Ledger::prepare_schema() {
   if (application != kApplication) create_tables(db, path_);
   add_missing_columns(db, path_, "runs");
   add_missing_columns(db, path_, "stages");
+  create_share_tables(db, path_);
   transaction.commit();
 }
 
@@ -287,6 +298,10 @@ std::vector<LedgerRun> Ledger::runs(const Filter& filter) const {
     run.updated = rows.number();
     load_bill(rows, run.bill);
     runs.push_back(std::move(run));
+  }
+  const std::map<int64_t, Share> shared = shares();
+  for (LedgerRun& run : runs) {
+    if (const auto found = shared.find(run.id); found != shared.end()) run.share = found->second;
   }
   std::reverse(runs.begin(), runs.end());
   return runs;

@@ -3,10 +3,16 @@
 // leaves all it had written: its run is found dead and marked interrupted when the ledger is next opened,
 // with the bill of its last update.
 //
+// What one run makes and others use (a teacher's cache) is paid by the run that makes it and charged to those
+// that use it, in proportion to how much of it they use: every run has a bill, what it spent itself, and a
+// share, what it takes over of others or, negative, passes on to them. Shares add up to nothing, so the sum
+// of all charged bills is what was really spent. What nobody has used yet stays with its maker.
+//
 // The bill's columns are those of Bill's visitor; a field added there becomes a column when an old file is
 // opened.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -44,13 +50,15 @@ struct LedgerRun {
   RunInfo info;
   RunStatus status = RunStatus::running;
   double started = 0, updated = 0;  // Unix time
-  Bill bill;
+  Bill bill;                        // what it spent itself
+  Share share;                      // of what runs make for each other
+  Bill charged() const { return frugal::charged(bill, share); }
 };
 
 struct LedgerTotal {
   std::string group;  // "2026-05", "train", or "all"
   int64_t runs = 0;
-  Bill bill;
+  Bill bill;  // what the runs spent themselves
 };
 
 class Ledger {
@@ -71,6 +79,10 @@ class Ledger {
   void finish_run(int64_t run, RunStatus status, const Bill& bill);
   int64_t begin_stage(int64_t run, std::string_view name);
   void finish_stage(int64_t stage, RunStatus status, const Bill& bill);
+  // What the stage makes is used by all runs that use() the same key: its bill, once finished, is theirs.
+  void share_stage(int64_t stage, std::string_view key);
+  // The run has used so much more of it; the unit is the key's own (tokens).
+  void use(int64_t run, std::string_view key, double amount);
 
   struct Filter {
     std::string verb;                    // empty: all
@@ -89,6 +101,7 @@ class Ledger {
   void enter_wal();
   void prepare_schema();
   void mark_interrupted();
+  std::map<int64_t, Share> shares() const;  // by run, those that have one
   void change(std::string_view table, const Bill& bill, std::string_view status, int64_t id);
 
   struct Close {
@@ -99,9 +112,11 @@ class Ledger {
   std::unique_ptr<sqlite3, Close> database_;
 };
 
-// RFC 4180, a header line and a line per run.
+// RFC 4180, a header line and a line per run. Energy, cost and CO2 as charged; columns share_* tell how much
+// of them is a share.
 std::string ledger_csv(const std::vector<LedgerRun>& runs);
-// A list of objects, each with the run's stages.
+// A list of objects, each with the run's stages. Energy, cost and CO2 as charged, "share" the part of them
+// that is one; stages say what they spent themselves.
 Json ledger_json(const Ledger& ledger, const std::vector<LedgerRun>& runs);
 
 }  // namespace frugal

@@ -25,7 +25,8 @@ Json run_json(const LedgerRun& run) {
                {"recipe", run.info.recipe},
                {"output", run.info.output},
                {"model", run.info.model}};
-  json.update(bill_json(run.bill));
+  json.update(bill_json(run.charged()));
+  json["share"] = write_fields(run.share);
   return json;
 }
 

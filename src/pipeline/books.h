@@ -32,6 +32,14 @@ class Books {
       ledger_->update_run(run_, all);
     });
   }
+  // What the stage at work makes is used by other runs, too.
+  void shares(std::string_view key) {
+    guarded([&] { ledger_->share_stage(stage_, key); });
+  }
+  // The run has used so many more tokens of it.
+  void uses(std::string_view key, int64_t tokens) {
+    guarded([&] { ledger_->use(run_, key, static_cast<double>(tokens)); });
+  }
   void heartbeat(const Bill& all) {
     guarded([&] { ledger_->update_run(run_, all); });
   }

@@ -7,6 +7,8 @@
 #include "io/gguf_tokenizer.h"
 #include "io/model_files.h"
 #include "models/model.h"
+#include "tune/problems.h"
+#include "tune/sequence.h"
 
 namespace frugal {
 namespace {
@@ -58,10 +60,11 @@ CacheIdentity teacher_identity(Run& run) {
   const DistillOptions& options = run.recipe.distill;
   const fs::path teacher = find_model(options.teacher);
   const uint64_t tokens = run.tokenizer().fingerprint();
-  if (!run.recipe.init.empty() && load_tokenizer(teacher).fingerprint() != tokens) {
+  if (!options.crosses() && !run.recipe.init.empty() && load_tokenizer(teacher).fingerprint() != tokens) {
     fail(
         "distill.teacher = \"{}\": its tokenizer is not that of init = \"{}\"; distillation needs one "
-        "vocabulary",
+        "vocabulary, or distill.divergence = \"uld\" or \"alm\" beside the teacher (distill.how = "
+        "\"online\")",
         options.teacher, run.recipe.init);
   }
   CacheIdentity identity;
@@ -78,20 +81,62 @@ CacheIdentity teacher_identity(Run& run) {
   return identity;
 }
 
+std::vector<std::vector<int32_t>> student_prompts(const Run& run, const Tokenizer& tokenizer) {
+  std::vector<std::vector<int32_t>> out;
+  const std::vector<std::string>& files = run.recipe.distill.prompts;
+  if (files.empty()) return out;
+  const SequenceBuilder builder(tokenizer, Turns::all);
+  const std::vector<Problem> problems = read_problems(files, "distill.prompts", false);
+  for (const Problem& problem : problems) {
+    std::vector<int32_t> ids = problem.messages_json.empty()
+                                   ? builder.text_prompt(problem.text, problem.where)
+                                   : builder.prompt(problem.messages_json, problem.where);
+    if (std::ssize(ids) < run.recipe.train.context) out.push_back(std::move(ids));
+  }
+  if (out.empty()) {
+    fail("distill.prompts: none of the {} prompts leaves room for an answer in train.context = {}",
+         problems.size(), run.recipe.train.context);
+  }
+  if (out.size() < problems.size()) {
+    run.settings.observer.note(fmt::format("distill.prompts: {} of {} leave no room for an answer: left out",
+                                           problems.size() - out.size(), problems.size()));
+  }
+  return out;
+}
+
+Bill cost_of(const std::string& cache_facts) {
+  const Json facts = parse_json(cache_facts, "a teacher's cache");
+  Bill bill;
+  if (facts.contains("bill")) read_fields(bill, facts["bill"], "a teacher's cache");
+  return bill;
+}
+
 // One small file a run, named by a hash of its place: no lock is needed, and a run counts once however often
 // it is continued.
-Json charge_cache(const Run& run, const CacheReader& cache) {
+Json charge_cache(const Run& run, const CacheReader& cache, int64_t tokens) {
   const fs::path uses = teacher_cache(run) / "runs";
   make_directories(uses);
   const std::string here = fs::absolute(run.directory.path()).lexically_normal().string();
-  write_file_atomically(uses / (hash_of({here}) + ".txt"), here + "\n");
-  const auto runs = std::distance(fs::directory_iterator(uses), fs::directory_iterator());
-  const Json facts = parse_json(cache.facts(), "cache.json");
-  Json share = {{"runs", runs}};
-  for (const char* key : {"seconds", "joules", "dollars"}) {
-    share[key] = facts.value(key, 0.0) / static_cast<double>(std::max<ptrdiff_t>(1, runs));
+  write_file_atomically(uses / (hash_of({here}) + ".json"),
+                        to_text(Json{{"run", here}, {"tokens", tokens}}) + "\n");
+  int64_t runs = 0, all = 0;
+  for (const auto& entry : fs::directory_iterator(uses)) {
+    if (entry.path().extension() != ".json") continue;  // being written
+    const Json use = read_json_file(entry.path());
+    const Json count = use.is_object() ? use.value("tokens", Json()) : Json();
+    if (!count.is_number_integer() || count.get<int64_t>() < 0) {
+      fail("{}: damaged: no number of \"tokens\"; delete it", entry.path().string());
+    }
+    ++runs;
+    all += count.get<int64_t>();
   }
-  return share;
+  const double fraction = all > 0 ? static_cast<double>(tokens) / static_cast<double>(all) : 0;
+  const Bill bill = cost_of(cache.facts());
+  Share share;
+  share.add(bill, fraction);
+  Json json = write_fields(share);
+  json.update({{"runs", runs}, {"fraction", fraction}, {"seconds", fraction * bill.seconds}});
+  return json;
 }
 
 }  // namespace frugal

@@ -20,8 +20,14 @@ CacheIdentity teacher_identity(Run& run);
 // Ids of the teacher: the student's vocabulary.
 int64_t teacher_vocabulary(const Run& run);
 
-// Notes in the cache that this run learns from it; what it cost, split evenly among all that do: {"runs",
-// "seconds", "joules", "dollars"}.
-Json charge_cache(const Run& run, const CacheReader& cache);
+// Prompts that the student answers (distill.prompts) as ids, those without room for an answer left out.
+std::vector<std::vector<int32_t>> student_prompts(const Run& run, const Tokenizer& tokenizer);
+
+// What the cache cost so far, from its facts.
+Bill cost_of(const std::string& cache_facts);
+// Notes in the cache that this run has learned from so many of its tokens; this run's part of what it cost,
+// split by tokens among all that learned from it: {"runs", "fraction", "seconds", "joules", "dollars",
+// "co2_g"}.
+Json charge_cache(const Run& run, const CacheReader& cache, int64_t tokens);
 
 }  // namespace frugal

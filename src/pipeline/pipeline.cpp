@@ -201,6 +201,7 @@ class Runner {
     const Meter::Stage metered = meter_.start(std::string(stage.name));
     run.meter = &meter_;
     run.stage = &metered;
+    run.books = &books_;
     try {
       run.record.result = stage.work(run);
     } catch (const std::exception& error) {
@@ -251,6 +252,7 @@ class Runner {
     outcome.seed = seed;
     outcome.output = directory.path();
     for (const StageRecord& record : directory.stages()) outcome.bill.add(record.bill);
+    outcome.share = cache_share(directory.stages());
     if (const StageRecord* pretrain = directory.find("pretrain")) {
       outcome.tokens = pretrain->result.value("tokens", int64_t{0});
       if (pretrain->result.contains("validation")) {
@@ -286,6 +288,14 @@ Json spread_json(const Spread& spread) {
 
 }  // namespace
 
+std::optional<Bill> RunOutcome::charged() const {
+  std::optional<Bill> out;
+  for (const SeedOutcome& seed : seeds) {
+    if (seed.share) out = frugal::charged(out ? *out : bill, *seed.share);
+  }
+  return out;
+}
+
 RunOutcome run_recipe(const Recipe& recipe, const RunSettings& settings) {
   return Runner(recipe, settings).run();
 }
@@ -320,6 +330,10 @@ Json outcome_json(const RunOutcome& outcome) {
                {"output", outcome.output.string()},
                {"model", outcome.model.string()},
                {"report", outcome.report.string()}};
+  if (const auto charged = outcome.charged()) {
+    json["charged"] = {
+        {"joules", write_fields(charged->joules)}, {"dollars", charged->dollars}, {"co2_g", charged->co2_g}};
+  }
   if (outcome.seeds.size() > 1) {
     json["seeds"] = std::move(seeds);
     json["spread"] = {{"val_bits_per_byte", spread_json(spread_of(bits))},

@@ -40,19 +40,23 @@ struct SeedOutcome {
   std::string measured;
   int64_t tokens = 0;
   Bill bill;
+  // With a teacher's cache: the run's part of what the cache cost so far less what the run spent on it.
+  std::optional<Share> share;
 };
 
 struct RunOutcome {
   fs::path output, report, model;
   std::vector<SeedOutcome> seeds;
   Bill bill;  // of everything, earlier processes included
+  // The bill with the teacher's caches split among all runs that learned from them; nothing without caches.
+  std::optional<Bill> charged() const;
 };
 
 // Error or UsageError when something is wrong; Interrupted when *settings.stop was set (all is kept).
 RunOutcome run_recipe(const Recipe& recipe, const RunSettings& settings);
 
-// The command line's contract: tokens, seconds, val_bits_per_byte, joules, dollars, co2_g, and per seed where
-// there are several.
+// The command line's contract: tokens, seconds, val_bits_per_byte, joules, dollars, co2_g, per seed where
+// there are several, and "charged" where there is a teacher's cache.
 Json outcome_json(const RunOutcome& outcome);
 
 }  // namespace frugal

@@ -101,8 +101,15 @@ void check_values(const Recipe& recipe) {
   check(recipe.budget);
   check(recipe.train);
   check(recipe.distill);
-  if (recipe.distill.wanted() && !recipe.tokenizer.path.empty()) {
-    fail_usage("tokenizer.path: a student has its teacher's tokenizer; leave it empty");
+  if (recipe.distill.wanted() && !recipe.distill.crosses() && !recipe.tokenizer.path.empty()) {
+    fail_usage(
+        "tokenizer.path: a student has its teacher's tokenizer; leave it empty, or learn across tokenizers "
+        "(distill.divergence = \"uld\" or \"alm\")");
+  }
+  if (recipe.distill.on_policy() && recipe.distill.prompt_tokens >= recipe.train.context) {
+    fail_usage(
+        "distill.prompt_tokens = {}: expected less than train.context = {}, which holds the text as well",
+        recipe.distill.prompt_tokens, recipe.train.context);
   }
   if (!recipe.tune.method.empty()) check_tune_table(recipe.tune);
   recipe.meter.check("meter");

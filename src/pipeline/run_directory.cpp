@@ -167,6 +167,22 @@ std::vector<StageRecord> read_stages(const fs::path& run) {
   return stages;
 }
 
+std::optional<Share> cache_share(const std::vector<StageRecord>& stages) {
+  std::optional<Share> share;
+  Bill made;
+  for (const StageRecord& stage : stages) {
+    if (stage.name == "teacher" && !stage.result.value("made_before", false)) made = stage.bill;
+    if (!stage.result.contains("teacher_share")) continue;
+    Bill part;
+    part.dollars = stage.result["teacher_share"].value("dollars", 0.0);
+    part.co2_g = stage.result["teacher_share"].value("co2_g", 0.0);
+    read_fields(part.joules, stage.result["teacher_share"].value("joules", Json::object()), "teacher_share");
+    share.emplace().add(part, 1);
+  }
+  if (share) share->add(made, -1);
+  return share;
+}
+
 std::map<std::string, Json> flatten(const Json& object) {
   std::map<std::string, Json> flat;
   for (const auto& [key, value] : object.items()) {

@@ -61,6 +61,10 @@ class RunDirectory {
 // The records of a folder without locking it; empty when there are none. Error when they are damaged.
 std::vector<StageRecord> read_stages(const fs::path& run);
 
+// Of a run that learned from a teacher's cache: its part of what the cache cost ("teacher_share" of its
+// training) less what the run itself spent on making it. Nothing without a cache.
+std::optional<Share> cache_share(const std::vector<StageRecord>& stages);
+
 // Plain values by dotted key; lists count as values.
 std::map<std::string, Json> flatten(const Json& object);
 // "train.batch = 16 there, 32 here" for the first key that differs and starts with none of `free`.

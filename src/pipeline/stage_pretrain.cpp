@@ -1,17 +1,25 @@
 // Training: recipe to model, trainer, log lines, and what is kept for the report.
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "core/error.h"
 #include "core/interrupted.h"
+#include "data/source.h"
 #include "data/windows.h"
+#include "distill/cross.h"
+#include "distill/on_policy.h"
 #include "distill/teacher.h"
 #include "infer/sampler.h"
 #include "io/gguf_model.h"
+#include "io/gguf_tokenizer.h"
 #include "io/model_files.h"
 #include "kernels/kernels.h"
 #include "meter/machine.h"
 #include "meter/units.h"
 #include "models/model.h"
+#include "pipeline/books.h"
 #include "pipeline/distillation.h"
 #include "pipeline/stages.h"
 #include "pipeline/training.h"
@@ -19,6 +27,7 @@
 #include "train/evaluate.h"
 #include "train/preflight.h"
 #include "train/trainer.h"
+#include "tune/packing.h"
 
 namespace frugal {
 namespace {
@@ -26,7 +35,9 @@ namespace {
 Json config_of(Run& run) {
   if (!run.recipe.init.empty()) return declare_model(find_model(run.recipe.init))->config();
   const Tokenizer& tokenizer = run.tokenizer();
-  const int64_t vocab = run.recipe.distill.wanted() ? teacher_vocabulary(run) : tokenizer.vocab_size();
+  const DistillOptions& distill = run.recipe.distill;
+  const bool of_teacher = distill.wanted() && !distill.crosses();
+  const int64_t vocab = of_teacher ? teacher_vocabulary(run) : tokenizer.vocab_size();
   return model_config(run.recipe, vocab, tokenizer.bos_id().value_or(-1), tokenizer.eos_id().value_or(-1));
 }
 
@@ -50,6 +61,8 @@ std::string inputs(Run& run) {
   if (run.recipe.distill.wanted()) {
     parts.push_back(to_text(write_fields(run.recipe.distill)));
     parts.push_back(to_text(write_fields(teacher_identity(run))));
+    const std::vector<std::string>& prompts = run.recipe.distill.prompts;
+    if (!prompts.empty()) parts.push_back(hash_files(expand_patterns(prompts, "distill.prompts")));
   }
   return hash_of(parts);
 }
@@ -114,13 +127,17 @@ class Pretraining {
 
   void meet_teacher() {
     const DistillOptions& distill = run_.recipe.distill;
-    if (teacher_vocabulary(run_) != model_->shape().vocab_size) {
-      fail("{}: the teacher has {} ids, the student {}: distillation needs one vocabulary", distill.teacher,
-           teacher_vocabulary(run_), model_->shape().vocab_size);
+    // Beside each other, models of one tokenizer may have more ids than it, and not the same number of them.
+    const int64_t own = model_->shape().vocab_size, theirs = teacher_vocabulary(run_);
+    const bool padded = !distill.cached() && std::min(own, theirs) >= run_.tokenizer().vocab_size();
+    if (!distill.crosses() && own != theirs && !padded) {
+      fail(
+          "{}: the teacher has {} ids, the student {}: distillation needs one vocabulary, or "
+          "distill.divergence = \"uld\" or \"alm\" beside the teacher (distill.how = \"online\")",
+          distill.teacher, theirs, own);
     }
     if (!distill.cached()) {
-      teacher_ = load_model(ctx_, find_model(distill.teacher), Weights::mapped_hf);
-      objective_ = online_objective(*teacher_, distill.divergence_options());
+      meet_online();
       return;
     }
     cache_.emplace(teacher_cache(run_));
@@ -128,6 +145,33 @@ class Pretraining {
     rows_ = std::move(batches_);
     batches_ = std::make_unique<CachedRows>(*rows_, cache_->rows());
     objective_ = cached_objective(*cache_, distill.weights());
+  }
+
+  void meet_online() {
+    const DistillOptions& distill = run_.recipe.distill;
+    const fs::path path = find_model(distill.teacher);
+    teacher_ = load_model(ctx_, path, Weights::mapped_hf);
+    if (distill.crosses()) {
+      aligner_.emplace(run_.tokenizer(), load_tokenizer(path), teacher_->shape().max_positions);
+      objective_ = cross_objective(*teacher_, *aligner_, distill.cross_options(), tally_);
+    } else {
+      objective_ = online_objective(*teacher_, distill.divergence_options(), tally_);
+    }
+    if (!distill.on_policy()) return;
+    OnPolicyOptions own{.lambda = distill.lambda,
+                        .prompt_tokens = distill.prompt_tokens,
+                        .max_new_tokens = distill.max_new_tokens,
+                        .temperature = distill.sample_temperature,
+                        .at_once = distill.at_once,
+                        .seed = static_cast<uint64_t>(run_.seed)};
+    for (const int64_t id : generation_of(run_.tokenizer()).eos_token_id)
+      own.stop_ids.push_back(static_cast<int32_t>(id));
+    own.prompts = student_prompts(run_, run_.tokenizer());
+    rows_ = std::move(batches_);
+    auto rows = std::make_unique<OwnRows>(ctx_, *rows_, run_.tokenizer(), std::move(own), options_.context);
+    rows->begin(*model_);
+    own_ = rows.get();
+    batches_ = std::move(rows);
   }
 
   double evaluate(bool full) {
@@ -155,7 +199,40 @@ class Pretraining {
     hooks.peak_flops = measure_peak_flops(ctx_.pool, ctx_.kernels);
     hooks.stop = run_.settings.stop;
     hooks.objective = objective_;
+    if (teacher_) {
+      const double flops = training_flops_per_token(*model_, options_.context, options_.mtp_lambda > 0);
+      hooks.flops = [this, flops](const TrainBatch& batch) {
+        const auto tokens = std::ranges::count_if(batch.document, [](int32_t d) { return d != kPadding; });
+        return flops * static_cast<double>(tokens) + tally_.work.flops;
+      };
+    }
     return hooks;
+  }
+
+  static double share_met(int64_t met, int64_t targets) {
+    return static_cast<double>(met) / static_cast<double>(std::max<int64_t>(1, targets));
+  }
+
+  // What the teacher beside the student, and the student's own writing, have to say about a step.
+  Json figures_of_step() {
+    Json figures = Json::object();
+    if (own_ != nullptr) {
+      for (const auto& [name, value] : own_->figures()) figures[name] = value;
+      run_.count(own_->take_work());
+    }
+    if (!teacher_) return figures;
+    run_.count({0, tally_.work.bytes});  // its FLOPs are the step's
+    teacher_flops_ += tally_.work.flops;
+    if (aligner_) figures["share of targets that the teacher met"] = share_met(tally_.met, tally_.targets);
+    all_met_ += tally_.met;
+    all_targets_ += tally_.targets;
+    tally_ = {};
+    return figures;
+  }
+
+  // What was learned from the cache since the last time, for the ledger.
+  void tell_use() {
+    if (cache_ && unsaid_tokens_ > 0) run_.books->uses(cache_->id(), std::exchange(unsaid_tokens_, 0));
   }
 
   Json train(const Json& config) {
@@ -176,6 +253,7 @@ class Pretraining {
     } else {
       result = trainer.run();
     }
+    tell_use();
     if (!result.finished) {
       keeper_.save();
       throw Interrupted(fmt::format("stopped after step {}", result.steps));
@@ -210,9 +288,14 @@ class Pretraining {
     json["epochs"] = stream_->epoch();
     json["loss"] = result.loss;
     json["rollbacks"] = result.rollbacks;
-    json["mfu"] = mfu_steps_ > 0 ? mfu_sum_ / static_cast<double>(mfu_steps_) : 0;
+    json["mfu"] = steps_ > 0 ? mfu_sum_ / static_cast<double>(steps_) : 0;
     json["flops_per_token"] = flops_per_token_;
-    if (cache_) json["teacher_share"] = charge_cache(run_, *cache_);
+    if (teacher_ && steps_ > 0) {
+      json["teacher_flops_per_token"] =
+          teacher_flops_ / static_cast<double>(steps_ * options_.tokens_per_step());
+      json["teacher_coverage"] = share_met(all_met_, all_targets_);
+    }
+    if (cache_) json["teacher_share"] = charge_cache(run_, *cache_, result.tokens);
     if (final_) {
       json["validation"] = {{"bits_per_byte", final_->bits_per_byte},
                             {"loss", final_->loss},
@@ -227,10 +310,11 @@ class Pretraining {
     run_.meter->add_tokens(options_.tokens_per_step());
     flops_per_token_ = record.flops / static_cast<double>(options_.tokens_per_step());
     mfu_sum_ += record.mfu;
-    ++mfu_steps_;
-    log_.step(record);
+    ++steps_;
+    log_.step(record, figures_of_step());
     run_.progress("pretrain", record.progress, &record);
-    keeper_.heartbeat();
+    unsaid_tokens_ += options_.tokens_per_step();
+    if (keeper_.heartbeat()) tell_use();
   }
 
   void on_event(const TrainEvent& event) {
@@ -246,14 +330,19 @@ class Pretraining {
   RecordKeeper keeper_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<BatchStream> stream_;
-  std::unique_ptr<BatchSource> batches_, rows_;  // rows_: what batches_ counts when there is a cache
+  std::unique_ptr<BatchSource> rows_, batches_;  // rows_: what batches_ is made of, for a student
+  OwnRows* own_ = nullptr;                       // batches_, on-policy
   std::unique_ptr<Model> teacher_;
+  std::optional<TokenAligner> aligner_;
   std::optional<CacheReader> cache_;
   Objective objective_ = next_token_objective;
   std::optional<ValidationWindows> full_, quick_;
   std::optional<Validation> final_;
   double flops_per_token_ = 0, mfu_sum_ = 0;
-  int64_t mfu_steps_ = 0;
+  int64_t steps_ = 0, unsaid_tokens_ = 0;
+  TeacherTally tally_;  // of the step
+  double teacher_flops_ = 0;
+  int64_t all_met_ = 0, all_targets_ = 0;
 };
 
 Json work(Run& run) {

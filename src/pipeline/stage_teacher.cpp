@@ -8,6 +8,7 @@
 #include "distill/teacher.h"
 #include "io/model_files.h"
 #include "meter/units.h"
+#include "pipeline/books.h"
 #include "pipeline/distillation.h"
 
 namespace frugal {
@@ -43,6 +44,13 @@ Json work(Run& run) {
         flops_per_token(*teacher, identity.context).forward * static_cast<double>(identity.context);
     const auto stream = training_stream(run);
     const auto source = batches_of(*stream);
+    run.books->shares(writer.id());
+    const Bill earlier = cost_of(writer.facts());
+    const auto facts = [&] {
+      Bill bill = earlier;
+      bill.add(run.stage->bill());
+      return Json{{"teacher", run.recipe.distill.teacher}, {"bill", bill_json(bill)}};
+    };
     int64_t before = writer.rows();
     const bool whole = fill_cache(
         ctx, *teacher, *source, writer, identity, rows, run.recipe.distill.rows, [&](int64_t done) {
@@ -52,13 +60,11 @@ Json work(Run& run) {
           run.progress("teacher", static_cast<double>(done) / static_cast<double>(rows));
           return run.settings.stop == nullptr || !*run.settings.stop;
         });
-    if (!whole && before < rows) throw Interrupted(fmt::format("the teacher stopped after row {}", before));
-    Bill bill = run.record.bill;
-    bill.add(run.stage->bill());
-    writer.finish({{"teacher", run.recipe.distill.teacher},
-                   {"seconds", bill.seconds},
-                   {"joules", bill.joules.middle()},
-                   {"dollars", bill.dollars}});
+    if (!whole && before < rows) {
+      writer.note(facts());
+      throw Interrupted(fmt::format("the teacher stopped after row {}", before));
+    }
+    writer.finish(facts());
   }
   const CacheReader reader(folder);
   const int64_t tokens = reader.rows() * identity.context;

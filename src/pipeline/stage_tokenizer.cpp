@@ -13,7 +13,9 @@ namespace frugal {
 namespace {
 
 bool is_trained(const Run& run) {
-  return run.recipe.init.empty() && run.recipe.tokenizer.path.empty() && !run.recipe.distill.wanted();
+  const Recipe& recipe = run.recipe;
+  const bool of_teacher = recipe.distill.wanted() && !recipe.distill.crosses();
+  return recipe.init.empty() && recipe.tokenizer.path.empty() && !of_teacher;
 }
 
 std::vector<std::string> train_files(const Run& run) {

@@ -53,7 +53,8 @@ DataOptions Run::data_options() const {
 fs::path Run::tokenizer_path() const {
   if (!recipe.tokenizer.path.empty()) return recipe.tokenizer.path;
   if (!recipe.init.empty()) return find_model(recipe.init);
-  return recipe.distill.wanted() ? find_model(recipe.distill.teacher) : shared.path() / "tokenizer";
+  const bool of_teacher = recipe.distill.wanted() && !recipe.distill.crosses();
+  return of_teacher ? find_model(recipe.distill.teacher) : shared.path() / "tokenizer";
 }
 
 const Tokenizer& Run::tokenizer() {

@@ -16,6 +16,8 @@
 
 namespace frugal {
 
+class Books;  // pipeline/books.h
+
 // What a stage works with. Products of earlier stages are read back when they are first asked for, so it does
 // not matter whether those stages ran now or long ago.
 class Run {
@@ -36,6 +38,7 @@ class Run {
   const int64_t seed;
   Meter* meter = nullptr;               // while a stage works
   const Meter::Stage* stage = nullptr;  // likewise
+  Books* books = nullptr;               // likewise
   StageRecord record;                   // of the working stage; a stage may save it before it is done
 
   // data.train and data.valid with the synthetic corpus in place of its name.

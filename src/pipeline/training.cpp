@@ -98,8 +98,10 @@ void RecordKeeper::save() {
   saved_at_ = now.seconds;
 }
 
-void RecordKeeper::heartbeat() {
-  if (run_.stage->bill().seconds - saved_at_ > kHeartbeatSeconds) save();
+bool RecordKeeper::heartbeat() {
+  if (run_.stage->bill().seconds - saved_at_ <= kHeartbeatSeconds) return false;
+  save();
+  return true;
 }
 
 std::function<Spending()> stage_spending(const Run& run) {

@@ -34,7 +34,7 @@ class RecordKeeper {
  public:
   explicit RecordKeeper(Run& run) : run_(run), earlier_(run.record.bill) {}
   void save();
-  void heartbeat();  // saves when the last time is long ago
+  bool heartbeat();  // saves when the last time is long ago; whether it did
 
  private:
   Run& run_;

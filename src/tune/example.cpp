@@ -117,7 +117,10 @@ Example parse_example(const Record& record) {
   const Json row = parse_json(record.body, where);
   if (!row.is_object()) fail("{}: expected an object", where);
   if (const auto list = row.find("messages"); list != row.end()) {
-    return conversation(checked_messages(*list, "messages", where), 0, where);
+    Example example = conversation(checked_messages(*list, "messages", where), 0, where);
+    if (row.contains("logprobs") && !row["logprobs"].is_null())
+      example.logprobs_json = to_text(row["logprobs"]);
+    return example;
   }
   if (const auto list = row.find("conversations"); list != row.end()) return from_sharegpt(*list, where);
   if (row.contains("instruction")) return from_alpaca(row, where);

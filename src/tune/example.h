@@ -1,6 +1,7 @@
 // What a model is taught from: a line of JSON Lines is one example, in any of the layouts that are in use.
 //
 //   {"messages": [{"role", "content"}, ...]}                            the chat layout of most tools
+//      perhaps with "logprobs" of the last message, as frugal distill ask has them
 //   {"conversations": [{"from": "human", "value"}, ...]}                ShareGPT
 //   {"instruction", "input" (may be left out), "output"}                Alpaca; "system" may stand beside
 //   them
@@ -24,6 +25,7 @@ struct Example {
   size_t learnt_from = 0;          // messages before this one are given, whoever speaks
   std::string prompt, completion;  // plain text
   std::string where;               // FILE:LINE, for errors
+  std::string logprobs_json;       // what a remote teacher said of the last message (tune/soft_targets.h)
 
   bool plain() const { return messages_json.empty(); }
 };

@@ -46,7 +46,7 @@ std::string_view tune_methods_help() {
   return help;
 }
 
-std::vector<TokenSequence> example_sequences(const TuneSetup& setup, bool valid) {
+std::vector<TokenSequence> example_sequences(const TuneSetup& setup, bool valid, SoftTargetCounts* counts) {
   const TuneData& data = setup.options.data;
   const std::string_view key = valid ? "data.valid" : "data.train";
   const SequenceBuilder builder(setup.tokenizer, data.parsed_turns());
@@ -54,9 +54,14 @@ std::vector<TokenSequence> example_sequences(const TuneSetup& setup, bool valid)
                                             ? sum_examples(data, setup.seed, valid, builder.has_template())
                                             : read_examples(valid ? data.valid : data.train, key);
   std::vector<TokenSequence> all(examples.size());
+  std::vector<SoftTargetCounts> said(examples.size());
   setup.ctx.pool.parallel_for(std::ssize(examples), 8, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i)
-      all[static_cast<size_t>(i)] = builder.build(examples[static_cast<size_t>(i)]);
+    for (auto i = static_cast<size_t>(begin); i < static_cast<size_t>(end); ++i) {
+      const Example& example = examples[i];
+      all[i] = builder.build(example);
+      if (counts == nullptr || example.logprobs_json.empty()) continue;
+      said[i] = attach_logprobs(setup.tokenizer, example.logprobs_json, example.where, all[i]);
+    }
   });
   const auto most = static_cast<size_t>(setup.options.train.context);
   const std::string& too_long = data.too_long;
@@ -69,14 +74,14 @@ std::vector<TokenSequence> example_sequences(const TuneSetup& setup, bool valid)
         fail("{}: {} tokens, train.context is {}: raise it, or set data.too_long to cut or drop",
              examples[i].where, sequence.tokens.size(), most);
       }
-      sequence.tokens.resize(most);
-      sequence.learnt.resize(most);
+      sequence.cut(most);
       if (too_long == "drop" || sequence.targets() == 0) {
         ++dropped;
         continue;
       }
       ++cut;
     }
+    if (counts != nullptr) counts->add(said[i]);
     kept.push_back(std::move(sequence));
   }
   if (kept.empty()) {

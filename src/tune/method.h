@@ -15,6 +15,7 @@
 #include "train/batch_source.h"
 #include "train/loss.h"
 #include "tune/options.h"
+#include "tune/soft_targets.h"
 
 namespace frugal {
 
@@ -69,8 +70,10 @@ const TuneMethod& find_tune_method(std::string_view name);
 std::string_view tune_methods_help();
 
 // The examples to learn, or those for validation, as sequences of at most train.context tokens, what is
-// longer treated as data.too_long says.
-std::vector<TokenSequence> example_sequences(const TuneSetup& setup, bool valid);
+// longer treated as data.too_long says. With `counts`, log-probabilities of a remote teacher stand beside
+// them.
+std::vector<TokenSequence> example_sequences(const TuneSetup& setup, bool valid,
+                                             SoftTargetCounts* counts = nullptr);
 
 // The entries of the list.
 std::unique_ptr<TuneTask> make_sft(const TuneSetup& setup);

@@ -23,6 +23,12 @@ Turns TuneData::parsed_turns() const {
   fail_usage("data.turns = '{}': expected all or last", turns);
 }
 
+void SftOptions::visit(FieldVisitor& v) {
+  v.field("logprobs", logprobs,
+          "sft: weight of a remote teacher's top log-probabilities where examples have them; the rest is the "
+          "tokens' own; 0: they are not used");
+}
+
 void DpoOptions::visit(FieldVisitor& v) {
   v.field("loss", loss, "dpo: sigmoid or ipo");
   v.field("beta", beta, "dpo: how much staying near the model as it began counts");
@@ -122,6 +128,7 @@ TuneOptions::TuneOptions() {
 void TuneOptions::visit(FieldVisitor& v) {
   v.field("method", method, tune_methods_help());
   v.field("data", data, "");
+  v.field("sft", sft, "");
   v.field("dpo", dpo, "");
   v.field("grpo", grpo, "");
   v.field("adapter", adapter, "");
@@ -134,6 +141,9 @@ void TuneOptions::visit(FieldVisitor& v) {
 void check(const TuneOptions& options) {
   find_tune_method(options.method);
   check(options.data, options.method);
+  if (!(options.sft.logprobs >= 0 && options.sft.logprobs <= 1)) {
+    fail_usage("sft.logprobs = {}: expected 0 to 1", options.sft.logprobs);
+  }
   if (options.method == "dpo") check(options.dpo);
   if (options.method == "grpo") check(options.grpo, options);
   check(options.adapter, "adapter");

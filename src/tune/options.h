@@ -26,6 +26,13 @@ struct TuneData {
   Turns parsed_turns() const;  // UsageError unless all or last
 };
 
+// Learning from examples.
+struct SftOptions {
+  double logprobs = 0;
+
+  void visit(FieldVisitor& v);
+};
+
 // Learning from preferences (tune/preference.h).
 struct DpoOptions {
   std::string loss = "sigmoid";
@@ -54,6 +61,7 @@ struct GrpoOptions {
 struct TuneOptions {
   std::string method;  // of all_tune_methods(); empty: no tuning
   TuneData data;
+  SftOptions sft;
   DpoOptions dpo;
   GrpoOptions grpo;
   AdapterOptions adapter;

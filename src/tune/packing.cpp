@@ -35,6 +35,8 @@ int64_t place(const TokenSequence& sequence, int64_t at, int32_t document, Train
     batch.positions[to] = static_cast<int32_t>(i);
     batch.document[to] = document;
     if (i + 1 < size && sequence.learnt[i + 1]) batch.targets[to] = sequence.tokens[i + 1];
+    if (batch.extra.empty()) continue;
+    for (size_t c = 0; c < sequence.extra.size(); ++c) batch.extra[c][to] = sequence.extra[c][i];
   }
   return at + static_cast<int64_t>(size);
 }
@@ -57,6 +59,9 @@ std::string key_of(const std::vector<TokenSequence>& sequences) {
     hasher.update_number(sequence.tokens.size());
     hasher.update(sequence.tokens.data(), sequence.tokens.size() * sizeof(int32_t));
     for (const bool learnt : sequence.learnt) hasher.update_number(learnt);
+    for (const std::vector<float>& column : sequence.extra) {
+      hasher.update(column.data(), column.size() * sizeof(float));
+    }
   }
   return hasher.finish().hex();
 }
@@ -64,7 +69,10 @@ std::string key_of(const std::vector<TokenSequence>& sequences) {
 PackedBatches::PackedBatches(std::vector<TokenSequence> sequences, const PackingOptions& options)
     : sequences_(std::move(sequences)), options_(options), key_(key_of(sequences_)) {
   if (sequences_.empty()) fail("there are no examples to learn from");
-  for (const TokenSequence& sequence : sequences_) CHECK(sequence.targets() > 0);
+  for (const TokenSequence& sequence : sequences_) {
+    CHECK(sequence.targets() > 0);
+    columns_ = std::max(columns_, sequence.extra.size());
+  }
 }
 
 void PackedBatches::refill() {
@@ -118,6 +126,7 @@ void PackedBatches::fill_row(TrainBatch& batch, int64_t row) {
 
 TrainBatch PackedBatches::next(int64_t rows, int64_t length) {
   TrainBatch batch = blank(rows, length);
+  batch.extra.assign(columns_, std::vector<float>(batch.tokens.size(), 0.0f));
   for (int64_t row = 0; row < rows; ++row) fill_row(batch, row);
   batch.offsets.push_back(rows * length);
   return batch;
@@ -204,10 +213,10 @@ TrainBatch batch_of(const std::vector<std::vector<const TokenSequence*>>& rows, 
   return batch;
 }
 
-TrainRows without_padding(const TrainBatch& rows) {
-  TrainRows out;
+TrainBatch compact(const TrainBatch& rows) {
+  TrainBatch out{1, 0, {}, {}, {}, {}, {0}};
+  out.first = rows.first;
   out.extra.resize(rows.extra.size());
-  out.batch.offsets.push_back(0);
   for (size_t s = 0; s + 1 < rows.offsets.size(); ++s) {
     const auto begin = static_cast<size_t>(rows.offsets[s]), end = static_cast<size_t>(rows.offsets[s + 1]);
     if (rows.document[begin] == kPadding) continue;
@@ -215,12 +224,25 @@ TrainRows without_padding(const TrainBatch& rows) {
       to.insert(to.end(), from.begin() + static_cast<ptrdiff_t>(begin),
                 from.begin() + static_cast<ptrdiff_t>(end));
     };
-    append(out.batch.tokens, rows.tokens);
-    append(out.batch.positions, rows.positions);
+    append(out.tokens, rows.tokens);
     append(out.targets, rows.targets);
+    append(out.positions, rows.positions);
+    append(out.document, rows.document);
     for (size_t c = 0; c < rows.extra.size(); ++c) append(out.extra[c], rows.extra[c]);
-    out.batch.offsets.push_back(out.batch.rows());
+    out.offsets.push_back(std::ssize(out.tokens));
   }
+  out.length = std::ssize(out.tokens);
+  return out;
+}
+
+TrainRows without_padding(const TrainBatch& rows) {
+  TrainBatch all = compact(rows);
+  TrainRows out;
+  out.batch.tokens = std::move(all.tokens);
+  out.batch.positions = std::move(all.positions);
+  out.batch.offsets = std::move(all.offsets);
+  out.targets = std::move(all.targets);
+  out.extra = std::move(all.extra);
   return out;
 }
 

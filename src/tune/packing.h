@@ -44,6 +44,7 @@ class PackedBatches : public BatchSource {
   void fill_row(TrainBatch& batch, int64_t row);
 
   std::vector<TokenSequence> sequences_;
+  size_t columns_ = 0;  // of TrainBatch::extra: the most that a sequence has, zeros where it has less
   PackingOptions options_;
   std::string key_;  // of the sequences
   int64_t epoch_ = 0, next_ = 0, given_ = 0, tokens_given_ = 0, targets_given_ = 0;
@@ -66,5 +67,7 @@ struct TrainRows {
   std::vector<std::vector<float>> extra;  // TrainBatch::extra, of these rows
 };
 TrainRows without_padding(const TrainBatch& rows);
+// The same as one long row.
+TrainBatch compact(const TrainBatch& rows);
 
 }  // namespace frugal

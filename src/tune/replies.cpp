@@ -36,13 +36,13 @@ class Writer {
     if (std::ranges::find(options_.stop_ids, id) != options_.stop_ids.end()) {
       reply.ended = true;
       reply.text = text_of(std::span(reply.ids).first(reply.ids.size() - 1));
-    } else if (!options_.stop_texts.empty() || full(reply)) {
+    } else if (!options_.stop_texts.empty() || full(writing, reply)) {
       reply.text = text_of(reply.ids);
       const size_t end = first_of(reply.text, options_.stop_texts);
       reply.ended = end != std::string::npos;
       if (reply.ended) reply.text.resize(end);
     }
-    writing.done = reply.ended || full(reply);
+    writing.done = reply.ended || full(writing, reply);
   }
 
  private:
@@ -54,7 +54,10 @@ class Writer {
     }
     return tokenizer_.decode(known);
   }
-  bool full(const OwnReply& reply) const { return std::ssize(reply.ids) >= options_.max_tokens; }
+  bool full(const Writing& writing, const OwnReply& reply) const {
+    return std::ssize(reply.ids) >= options_.max_tokens ||
+           (options_.context > 0 && std::ssize(writing.tokens) >= options_.context);
+  }
   const Tokenizer& tokenizer_;
   const ReplyOptions& options_;
 };

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
@@ -10,13 +9,11 @@
 #include "core/error.h"
 #include "core/subprocess.h"
 #include "core/utf8.h"
+#include "text/final_answer.h"
 
 namespace frugal {
 namespace {
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 bool is_space(char c) {
   return c == ' ' || (c >= '\t' && c <= '\r');
 }
@@ -25,29 +22,6 @@ std::string_view trimmed(std::string_view text) {
   while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
   while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
   return text;
-}
-
-// Digits from `at` on, groups of three included; moves `at` behind them.
-std::string digits(std::string_view text, size_t& at) {
-  const auto digit = [&](size_t i) { return i < text.size() && is_digit(text[i]); };
-  std::string out;
-  while (digit(at)) out += text[at++];
-  const auto group = [&] {
-    return at < text.size() && text[at] == ',' && digit(at + 1) && digit(at + 2) && digit(at + 3) &&
-           !digit(at + 4);
-  };
-  if (out.size() > 3) return out;
-  while (group()) {
-    out.append(text.substr(at + 1, 3));
-    at += 4;
-  }
-  return out;
-}
-
-double parse(const std::string& text) {
-  double value = 0;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
 }
 
 double mean_of(const std::vector<double>& values) {
@@ -60,7 +34,7 @@ double mean_of(const std::vector<double>& values) {
 
 void RewardOptions::visit(FieldVisitor& v) {
   v.field("answer", answer,
-          "grpo: 1 for the right answer: number (the reply's last number), exact (the whole reply) or none");
+          "grpo: 1 for the right answer: number (the reply's final number), exact (the whole reply) or none");
   v.field("answer_weight", answer_weight, "grpo: of the answer");
   v.field("format", format,
           "grpo: 1 where this regular expression is found in the reply; empty: not asked for");
@@ -101,33 +75,9 @@ void check(const RewardOptions& o, std::string_view table) {
   }
 }
 
-std::optional<double> last_number(std::string_view text) {
-  std::optional<double> last;
-  for (size_t at = 0; at < text.size();) {
-    if (!is_digit(text[at])) {
-      ++at;
-      continue;
-    }
-    const size_t begin = at;
-    std::string number = digits(text, at);
-    if (at + 1 < text.size() && text[at] == '.' && is_digit(text[at + 1])) {
-      number += text[at++];
-      while (at < text.size() && is_digit(text[at])) number += text[at++];
-    }
-    bool minus = begin > 0 && text[begin - 1] == '-';
-    if (minus && begin > 1) {
-      const auto before = static_cast<unsigned char>(text[begin - 2]);
-      minus = std::isalnum(before) == 0 && before != ')' && before < 0x80;
-    }
-    last = parse(minus ? "-" + number : number);
-  }
-  return last;
-}
-
 double number_reward(std::string_view reply, std::string_view answer) {
-  const auto said = last_number(reply), right = last_number(answer);
-  if (!said || !right) return 0;
-  return std::abs(*said - *right) <= 1e-9 * std::max(1.0, std::abs(*right)) ? 1 : 0;
+  const std::string right = final_number(answer);
+  return !right.empty() && final_number(reply) == right ? 1 : 0;
 }
 
 double exact_reward(std::string_view reply, std::string_view answer) {

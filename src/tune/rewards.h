@@ -41,11 +41,7 @@ struct RewardInput {
   int64_t room = 0;         // most tokens a reply may have
 };
 
-// The number that a text comes to: its last one ("So 1,200 - 7 = 1,193." gives 1193). A minus counts as a
-// sign unless a digit, a letter or a closing bracket stands before it; a comma between groups of three digits
-// is part of the number.
-std::optional<double> last_number(std::string_view text);
-// 1 when the last number of the reply is the answer's, else 0.
+// 1 when the final number of the reply (text/final_answer.h) is the answer's, else 0.
 double number_reward(std::string_view reply, std::string_view answer);
 // 1 when they are the same but for white space at their ends, else 0.
 double exact_reward(std::string_view reply, std::string_view answer);

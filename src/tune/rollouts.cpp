@@ -50,6 +50,7 @@ Rollouts::Rollouts(const TuneSetup& setup, Prompts prompts, std::vector<int32_t>
       stop_ids_(std::move(stop_ids)),
       rewards_(options_.reward),
       key_(key_of_prompts(prompts_)),
+      order_(prompts_.ids.size(), setup.seed, "order of problems"),
       context_(setup.ctx) {
   context_.tape = nullptr;
   context_.aux = nullptr;
@@ -67,19 +68,6 @@ void Rollouts::begin(Model& model) {
 double Rollouts::epochs() const {
   return static_cast<double>(replies_) /
          static_cast<double>(options_.group * static_cast<int64_t>(prompts_.ids.size()));
-}
-
-// Problem number `index` of an endless list: all of them in an order that is new every time.
-size_t Rollouts::problem_at(int64_t index) {
-  const auto size = static_cast<int64_t>(prompts_.ids.size()), epoch = index / size;
-  if (epoch != ordered_epoch_) {
-    order_.resize(prompts_.ids.size());
-    std::iota(order_.begin(), order_.end(), size_t{0});
-    Rng rng(setup_.seed, hash64("order of problems"), static_cast<uint64_t>(epoch) << 32);
-    for (size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[rng.below(i)]);
-    ordered_epoch_ = epoch;
-  }
-  return order_[static_cast<size_t>(index % size)];
 }
 
 Rollouts::Judged Rollouts::reply_to(const Prompts& prompts, std::span<const size_t> which,
@@ -124,7 +112,7 @@ void Rollouts::practise(int64_t replies) {
   std::vector<uint64_t> seeds;
   const int64_t problems = replies / options_.group;
   for (int64_t p = 0; p < problems; ++p) {
-    const size_t problem = problem_at(rounds_ * problems + p);
+    const size_t problem = order_.at(rounds_ * problems + p);
     for (int64_t g = 0; g < options_.group; ++g) {
       seeds.push_back(hash64(fmt::format("reply {} {}", rounds_, which.size()), setup_.seed));
       which.push_back(problem);

@@ -8,6 +8,7 @@
 
 #include "train/batch_source.h"
 #include "tune/method.h"
+#include "tune/order.h"
 #include "tune/problems.h"
 #include "tune/replies.h"
 #include "tune/rewards.h"
@@ -57,7 +58,6 @@ class Rollouts : public BatchSource {
     Rewards::Scores scores;
   };
 
-  size_t problem_at(int64_t index);
   Judged reply_to(const Prompts& prompts, std::span<const size_t> which, std::span<const uint64_t> seeds,
                   double temperature);
   void practise(int64_t replies);
@@ -71,6 +71,7 @@ class Rollouts : public BatchSource {
   std::vector<int32_t> stop_ids_;
   Rewards rewards_;
   std::string key_;  // of the prompts
+  ShuffledOrder order_;
   Context context_;  // of replies
   Model* model_ = nullptr;
   std::unique_ptr<Model> reference_;  // when the whole model is trained
@@ -79,8 +80,6 @@ class Rollouts : public BatchSource {
   int64_t rounds_ = 0;  // of replies
   int64_t used_ = 0;    // times that the latest ones were given
   int64_t replies_ = 0, tokens_ = 0, targets_ = 0;
-  int64_t ordered_epoch_ = -1;
-  std::vector<size_t> order_;
   std::map<std::string, double> figures_;
   Work work_;
 };

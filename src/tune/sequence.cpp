@@ -42,6 +42,12 @@ int64_t TokenSequence::targets() const {
   return std::count(learnt.begin(), learnt.end(), true);
 }
 
+void TokenSequence::cut(size_t length) {
+  tokens.resize(length);
+  learnt.resize(length);
+  for (std::vector<float>& column : extra) column.resize(length);
+}
+
 void TokenSequence::append(std::span<const int32_t> ids, bool are_learnt) {
   tokens.insert(tokens.end(), ids.begin(), ids.end());
   learnt.resize(tokens.size(), are_learnt);

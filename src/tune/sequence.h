@@ -18,9 +18,11 @@ struct TokenSequence {
   std::vector<int32_t> tokens;
   std::vector<bool>
       learnt;  // token i counts in the loss (it is predicted by token i - 1); the first never does
+  std::vector<std::vector<float>> extra;  // columns of TrainBatch::extra, a value a token; mostly none
 
   int64_t targets() const;
   void append(std::span<const int32_t> ids, bool are_learnt);
+  void cut(size_t length);
 };
 
 // Which of an assistant's turns are learnt.

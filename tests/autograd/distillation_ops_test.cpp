@@ -1,6 +1,7 @@
 // Losses against a teacher: gradients against differences of the loss, values against formulas in double.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
@@ -119,6 +120,53 @@ TEST_F(DistillationOps, DivergenceGradients) {
       return ops::divergence(ctx, h, w, teacher, teacher_head, kHard, options, 1).loss_sum;
     });
   }
+}
+
+// Vocabularies padded to other sizes: what one of them lacks is in neither distribution.
+TEST_F(DistillationOps, DivergenceOfPaddedVocabularies) {
+  const Tensor teacher = random_tensor(ctx, {5, 3}, 3);
+  for (const int64_t vocab : {6, 9}) {
+    const Tensor teacher_head = random_tensor(ctx, {vocab, 3}, 4);
+    const ops::DivergenceOptions options{ops::Divergence::reverse_kl, 0.5f, 1.5f, 0.8f, 0.4f};
+    const auto loss = [&](const Tensor& h, const Tensor& w, const Tensor& of_teacher) {
+      return ops::divergence(ctx, h, w, teacher, of_teacher, kHard, options, 1).loss_sum;
+    };
+    expect_gradients([&](const Tensor& h, const Tensor& w) { return loss(h, w, teacher_head); });
+    const int64_t both = std::min<int64_t>(vocab, 7);
+    const auto first = [&](const Tensor& of, int64_t width) {
+      return Tensor::from(ctx, {both, width}, of.values().first(static_cast<size_t>(both * width)));
+    };
+    EXPECT_NEAR(loss(hidden, head, teacher_head), loss(hidden, first(head, 4), first(teacher_head, 3)), 1e-6);
+  }
+}
+
+// Two vocabularies of other sizes, rows without a teacher, and a target alone.
+TEST_F(DistillationOps, SortedDistanceGradients) {
+  const Tensor teacher = random_tensor(ctx, {3, 3}, 3);
+  for (const int64_t vocab : {4, 7, 11}) {
+    const Tensor teacher_head = random_tensor(ctx, {vocab, 3}, 4);
+    const std::vector<int64_t> rows = {2, 0, -1, 0, 1};
+    ops::DivergenceOptions options;
+    options.temperature = 1.5f;
+    options.weight = 0.8f;
+    options.hard_weight = 0.4f;
+    expect_gradients([&](const Tensor& h, const Tensor& w) {
+      const auto result = ops::sorted_distance(ctx, h, w, teacher, teacher_head, rows, kHard, options, 1);
+      EXPECT_EQ(result.counted, 3);
+      return result.loss_sum;
+    });
+  }
+}
+
+// Which word is which does not matter: the same distribution in another order is at no distance.
+TEST_F(DistillationOps, SortedDistanceKnowsNoWords) {
+  Tensor shuffled = Tensor::from(ctx, head.shape(), head.values());
+  for (int64_t v = 0; v < 7; ++v) {
+    std::copy_n(head.f32() + v * 4, 4, shuffled.f32() + (v * 3 % 7) * 4);
+  }
+  const std::vector<int64_t> rows = {0, 1, 2, 3, 4};
+  EXPECT_NEAR(ops::sorted_distance(ctx, hidden, head, hidden, shuffled, rows, kHard, {}, 1).loss_sum, 0,
+              1e-5);
 }
 
 TEST_F(DistillationOps, DivergencesAreZeroFromOneself) {

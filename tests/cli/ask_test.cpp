@@ -3,7 +3,9 @@
 #include <signal.h>
 
 #include "cli/command_line.h"
-#include "hub/hub_server.h"
+#include "mock_server.h"
+#include "pipeline/run_directory.h"
+#include "text/tokenizer.h"
 
 namespace frugal {
 namespace {
@@ -12,11 +14,11 @@ constexpr const char* kKey = "sk-secret-0123456789";
 
 class AskVerb : public CommandLine {
  protected:
-  std::unique_ptr<HubServer> server_;
+  std::unique_ptr<MockServer> server_;
 
   void SetUp() override {
     CommandLine::SetUp();
-    server_ = std::make_unique<HubServer>(dir_ / "server", "tests/remote/server.py");
+    server_ = std::make_unique<MockServer>(dir_ / "server");
     std::string questions;
     for (int i = 0; i < 6; ++i) questions += fmt::format("{{\"prompt\": \"How many boats, {}?\"}}\n", i);
     file("questions.jsonl", questions);
@@ -139,5 +141,41 @@ TEST_F(AskVerb, StoppingKeepsAll) {
   EXPECT_NEAR(rest["spent_in_all"].get<double>(), 0.03006, 1e-9);  // nothing twice
 }
 
+// The endpoint's top log-probabilities become targets where its tokens are the model's.
+TEST_F(AskVerb, TopLogProbabilitiesTeach) {
+  const Tokenizer tokenizer = Tokenizer::load(fs::path(model()) / "model");
+  const std::string reply = "There were small boats.";
+  Json places = Json::array();
+  for (const int32_t id : tokenizer.encode(reply)) {
+    const std::string bytes(tokenizer.token_bytes(id));
+    const Json token = {{"token", bytes}, {"bytes", nullptr}, {"logprob", -0.7}};
+    places.push_back(token);
+    places.back()["top_logprobs"] = {token, {{"token", " sea"}, {"bytes", nullptr}, {"logprob", -1.5}}};
+  }
+  const auto tokens = std::ssize(places);
+  // The last two are one token to the teacher.
+  places[static_cast<size_t>(tokens) - 2]["token"] =
+      places[static_cast<size_t>(tokens) - 2]["token"].get<std::string>() +
+      places[static_cast<size_t>(tokens) - 1]["token"].get<std::string>();
+  places.erase(static_cast<size_t>(tokens) - 1);
+  server_->faults({{"*", {{"content", reply}, {"logprobs", places}}}});
+  ASSERT_EQ(run(arguments({"parameters.logprobs=2"}), "", variables()).code, 0);
+  file("t.toml", fmt::format("init = \"{}\"\noutput = \"{}\"\n[data]\ntrain = [\"{}\"]\n[budget]\nsteps = 2\n"
+                             "[train]\nbatch = 2\ncontext = 96\n[sft]\nlogprobs = 0.8\n",
+                             model(), (dir_ / "tuned").string(), (dir_ / "out/dataset.jsonl").string()));
+  const Finished tuned = run({"tune", (dir_ / "t.toml").string()});
+  ASSERT_EQ(tuned.code, 0) << tuned.err;
+  expect_contains(tuned.err, "12 fit none of its tokens");
+  Json said;
+  for (const StageRecord& stage : read_stages(dir_ / "tuned")) said = stage.result.value("logprobs", said);
+  EXPECT_EQ(said, (Json{{"examples", 6}, {"tokens_mapped", 6 * (tokens - 2)}, {"tokens_unmapped", 12}}));
+  // Examples without any are told of.
+  server_->faults(Json::object());
+  ASSERT_EQ(run(arguments({"output=" + (dir_ / "plain").string()}), "", variables()).code, 0);
+  const std::string message =
+      error(1, {"tune", (dir_ / "t.toml").string(), "--quiet", "--set", "output=" + (dir_ / "none").string(),
+                "--set", "data.train=[\"" + (dir_ / "plain/dataset.jsonl").string() + "\"]"});
+  expect_contains(message, "no example has \"logprobs\"");
+}
 }  // namespace
 }  // namespace frugal

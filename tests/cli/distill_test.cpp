@@ -1,8 +1,10 @@
 // frugal distill as users meet it: the cache alone, a student from it and beside its teacher, several runs on
 // one cache, mistakes.
 #include <fstream>
+#include <sstream>
 
 #include "cli/command_line.h"
+#include "pipeline/run_directory.h"
 
 namespace frugal {
 namespace {
@@ -28,8 +30,11 @@ class DistillVerb : public CommandLine {
     for (const char* word : {"--quiet", "--threads", "2"}) arguments.emplace_back(word);
     return arguments;
   }
-  Json stages(const std::string& output) const {
-    return parse_json(read_file(dir_ / output / "stages.json"), "stages.json");
+  Json result_of(const std::string& output, std::string_view stage) const {
+    for (const StageRecord& record : read_stages(dir_ / output)) {
+      if (record.name == stage) return record.result;
+    }
+    return Json::object();
   }
 };
 
@@ -51,12 +56,30 @@ TEST_F(DistillVerb, TheCacheAloneThenAStudentFromIt) {
 
 TEST_F(DistillVerb, RunsThatShareACacheShareItsCost) {
   const std::string shared = fmt::format("cache = \"{}\"\n", (dir_ / "shared").string());
-  json(quietly({"distill", recipe("one", shared)}));
-  json(quietly({"distill", recipe("two", shared)}));
+  const Json one = json(quietly({"distill", recipe("one", shared)}));
+  const Json two = json(quietly({"distill", recipe("two", shared), "--set", "budget.steps=18"}));
   EXPECT_FALSE(fs::exists(dir_ / "two/teacher"));
-  const std::string text = read_file(dir_ / "two/stages.json");
-  expect_contains(text, "\"made_before\"");
-  expect_contains(text, "\"runs\"");
+  EXPECT_TRUE(result_of("two", "teacher")["made_before"]);
+  const Json share = result_of("two", "pretrain")["teacher_share"];
+  EXPECT_EQ(share["runs"], 2);
+  EXPECT_DOUBLE_EQ(share["fraction"], 0.75);
+  // Alone, the first was charged what it had spent; then the second takes three quarters of the cache over.
+  EXPECT_NEAR(one["charged"]["dollars"], one["dollars"], 1e-2 * one["dollars"].get<double>());
+  EXPECT_GT(two["charged"]["dollars"], two["dollars"]);
+  const Json runs = json(quietly({"ledger", "list"}))["runs"];
+  const Json total = json(quietly({"ledger", "total"}))["totals"][0];
+  ASSERT_EQ(runs.size(), 2u);
+  double dollars = 0;
+  for (const Json& run : runs) dollars += run["dollars"].get<double>();
+  EXPECT_NEAR(dollars, total["dollars"], 1e-9 * dollars);
+  double cache = 0;
+  for (const Json& stage : runs[0]["stages"]) {
+    if (stage["name"] == "teacher") cache = stage["dollars"];
+  }
+  EXPECT_GT(cache, 0);
+  EXPECT_NEAR(runs[0]["share"]["dollars"], -0.75 * cache, 1e-6 * cache);
+  EXPECT_NEAR(runs[1]["share"]["dollars"], 0.75 * cache, 1e-6 * cache);
+  expect_contains(run(quietly({"ledger", "list"})).out, "charged to the runs that learned from it");
   // Of other data it is refused, and what differs is named.
   const std::string other =
       error(1, quietly({"distill", recipe("three", shared, "deduplicate = false\nvalid_fraction = 0.3")}));
@@ -68,6 +91,54 @@ TEST_F(DistillVerb, BesideItsTeacher) {
       json(quietly({"distill", recipe("out", "how = \"online\"\ndivergence = \"jensen_shannon\"\n")}));
   EXPECT_EQ(result["tokens"], 6 * 2 * 32);
   EXPECT_FALSE(fs::exists(dir_ / "out/teacher"));
+  EXPECT_FALSE(result.contains("charged"));
+  // The bill has the teacher's way forward, too.
+  const Json trained = result_of("out", "pretrain");
+  EXPECT_GT(trained["teacher_flops_per_token"], 0);
+  json(quietly({"distill", recipe("cached", "")}));
+  EXPECT_NEAR(trained["flops_per_token"],
+              result_of("cached", "pretrain")["flops_per_token"].get<double>() +
+                  trained["teacher_flops_per_token"].get<double>(),
+              1);
+}
+
+TEST_F(DistillVerb, OnItsOwnText) {
+  const std::string how = "how = \"online\"\nlambda = 0.5\ndivergence = \"reverse_kl\"\nprompt_tokens = 6\n";
+  json(quietly({"distill", recipe("out", how)}));
+  std::istringstream lines(read_file(dir_ / "out/log.jsonl"));
+  double written = 0;
+  int64_t steps = 0;
+  for (std::string line; std::getline(lines, line);) {
+    const Json event = parse_json(line, "log.jsonl");
+    if (event["event"] != "step") continue;
+    ++steps;
+    written += event["figures"]["rows that the student wrote"].get<double>();
+  }
+  EXPECT_EQ(steps, 6);
+  EXPECT_EQ(written, 6);  // half of two rows a step
+  // Answers to prompts, with no row of the data left.
+  const std::string prompts = file("prompts.jsonl", "{\"prompt\": \"Once upon\"}\n{\"prompt\": \"small boats on\"}\n");
+  json(quietly({"distill", recipe("answers", how), "--set", "distill.prompts=[\"" + prompts + "\"]", "--set",
+                "distill.lambda=1", "--set", "distill.max_new_tokens=5"}));
+  EXPECT_EQ(result_of("answers", "pretrain")["steps"], 6);
+  const std::string message =
+      error(1, quietly({"distill", recipe("none", how), "--set", "distill.prompts=[\"" + prompts + "\"]",
+                        "--set", "train.context=2", "--set", "distill.prompt_tokens=1"}));
+  expect_contains(message, "none of the 2 prompts leaves room");
+}
+
+// The teacher has 304 ids and its own tokenizer, the student one that is trained on the data.
+TEST_F(DistillVerb, AcrossTokenizers) {
+  for (const std::string loss : {"uld", "alm"}) {
+    const std::string distill =
+        "how = \"online\"\ndivergence = \"" + loss + "\"\nlambda = 0.5\nprompt_tokens = 6\n";
+    json(quietly({"distill", recipe(loss, distill), "--set", "tokenizer.vocab_size=280"}));
+    EXPECT_EQ(read_json_file(dir_ / loss / "model/config.json")["vocab_size"], 280);
+    const Json trained = result_of(loss, "pretrain");
+    EXPECT_GT(trained["teacher_coverage"], 0.3);
+    EXPECT_LE(trained["teacher_coverage"], 1);
+    EXPECT_GT(trained["teacher_flops_per_token"], 0);
+  }
 }
 
 TEST_F(DistillVerb, Mistakes) {
@@ -78,6 +149,13 @@ TEST_F(DistillVerb, Mistakes) {
   expect_contains(message(2, "distill.how=telepathy"), "cache or online");
   expect_contains(message(2, "distill.kind=all"), "sampled or top_k");
   expect_contains(message(2, "distill.divergence=kl"), "forward_kl");
+  expect_contains(message(2, "distill.divergence=uld"), "distill.how = \"online\"");
+  expect_contains(message(2, "distill.lambda=0.5"), "distill.how = \"online\"");
+  expect_contains(message(2, "distill.beta=1"), "distill.beta");
+  expect_contains(error(2, quietly({"distill", recipe("out", "how = \"online\"\nlambda = 1.5\n")})),
+                  "distill.lambda");
+  expect_contains(error(2, quietly({"distill", recipe("out", "how = \"online\"\nlambda = 1\n")})),
+                  "less than train.context");
   expect_contains(message(2, "distill.draws=0"), "distill.draws");
   expect_contains(message(2, "distill.tokens=0"), "distill.tokens");
   expect_contains(message(2, "tokenizer.path=somewhere"), "teacher's tokenizer");

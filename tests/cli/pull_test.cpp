@@ -1,17 +1,17 @@
 // frugal pull, from a hub on loopback, and every verb on the names it fetched.
 #include "cli/command_line.h"
-#include "hub/hub_server.h"
+#include "mock_server.h"
 
 namespace frugal {
 namespace {
 
 class PullVerb : public CommandLine {
  protected:
-  std::unique_ptr<HubServer> hub_;
+  std::unique_ptr<MockServer> hub_;
 
   void SetUp() override {
     CommandLine::SetUp();
-    hub_ = std::make_unique<HubServer>(dir_ / "hub");
+    hub_ = std::make_unique<MockServer>(dir_ / "hub");
     for (const auto& file : fs::directory_iterator(fs::path(model()) / "model"))
       hub_->add("owner/tiny/" + file.path().filename().string(), read_file(file.path()));
   }

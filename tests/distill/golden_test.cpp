@@ -1,6 +1,7 @@
 // Losses against a teacher and their gradients, against PyTorch (tools/make_distill_golden.py).
 #include <gtest/gtest.h>
 
+#include "distill/cross.h"
 #include "models/golden.h"
 
 namespace frugal {
@@ -10,12 +11,19 @@ class DistillGolden : public testing::Test {
  protected:
   ThreadPool pool{2};
   Context ctx{pool, kernels::best()};
-  SafetensorsFile file{golden_path("distill/losses.safetensors")};
+  SafetensorsFile file;
+  explicit DistillGolden(const char* name = "distill/losses.safetensors") : file(golden_path(name)) {}
 
   Tensor tensor(const std::string& name) {
     return Tensor::from(ctx, file.find(name)->shape, floats(file, name));
   }
   std::vector<int32_t> integers(const std::string& name) { return golden_batch(file, name).ids; }
+  // Whatever they stand for, negative ones included.
+  std::vector<int32_t> list(const std::string& name) const {
+    std::vector<int32_t> out(file.find(name)->data.size() / 4);
+    std::memcpy(out.data(), file.find(name)->data.data(), out.size() * 4);
+    return out;
+  }
 
   void expect_case(const std::string& name, const std::function<double(const Tensor&, const Tensor&)>& loss) {
     Tape tape;
@@ -35,8 +43,7 @@ class DistillGolden : public testing::Test {
 
 TEST_F(DistillGolden, Divergences) {
   const Tensor teacher = tensor("teacher_hidden"), teacher_head = tensor("teacher_head");
-  std::vector<int32_t> targets(12);
-  std::memcpy(targets.data(), file.find("targets")->data.data(), 48);
+  const std::vector<int32_t> targets = list("targets");
   for (const auto& [name, kind] : {std::pair{"forward_kl", ops::Divergence::forward_kl},
                                    {"reverse_kl", ops::Divergence::reverse_kl},
                                    {"jensen_shannon", ops::Divergence::jensen_shannon},
@@ -52,8 +59,7 @@ TEST_F(DistillGolden, Divergences) {
 TEST_F(DistillGolden, SparseDistributions) {
   const std::vector<int32_t> ids = integers("top.ids");
   const std::vector<float> weights = floats(file, "top.weights"), tails = floats(file, "top.tails");
-  std::vector<int32_t> targets(12);
-  std::memcpy(targets.data(), file.find("targets")->data.data(), 48);
+  const std::vector<int32_t> targets = list("targets");
   std::vector<int64_t> offsets;
   for (int64_t r = 0; r <= 12; ++r) offsets.push_back(r * 6);
   expect_case("sparse", [&](const Tensor& hidden, const Tensor& head) {
@@ -62,6 +68,49 @@ TEST_F(DistillGolden, SparseDistributions) {
   expect_case("sparse_tail", [&](const Tensor& hidden, const Tensor& head) {
     return ops::sparse_cross_entropy(ctx, hidden, head, {offsets, ids, weights, tails}, targets, 0.25f, 1)
         .loss_sum;
+  });
+}
+
+// Losses across tokenizers (the same script).
+class CrossGolden : public DistillGolden {
+ protected:
+  CrossGolden() : DistillGolden("distill/cross.safetensors") {}
+};
+
+TEST_F(CrossGolden, SortedDistances) {
+  const Tensor teacher = tensor("teacher_hidden");
+  const std::vector<int32_t> targets = list("targets"), pairs = list("pairs");
+  const std::vector<int64_t> rows(pairs.begin(), pairs.end());
+  for (const char* name : {"uld_larger", "uld_smaller"}) {
+    const Tensor teacher_head = tensor(std::string(name) + ".teacher_head");
+    ops::DivergenceOptions options;
+    options.temperature = 1.7f;
+    options.weight = 0.75f;
+    options.hard_weight = 0.25f;
+    expect_case(name, [&](const Tensor& hidden, const Tensor& head) {
+      const auto result =
+          ops::sorted_distance(ctx, hidden, head, teacher, teacher_head, rows, targets, options, 1);
+      EXPECT_EQ(result.counted, 7);
+      return result.loss_sum;
+    });
+  }
+}
+
+TEST_F(CrossGolden, ChunksLikelihoods) {
+  const std::vector<int32_t> targets = list("targets"), bounds = list("chunks");
+  std::vector<AlignedRows::Chunk> chunks;
+  std::vector<double> teacher;
+  for (size_t c = 0; c < bounds.size() / 2; ++c) {
+    chunks.push_back({bounds[2 * c], bounds[2 * c + 1], 0, 0});
+    teacher.push_back(static_cast<double>(floats(file, "likelihoods")[c]));
+  }
+  expect_case("alm", [&](const Tensor& hidden, const Tensor& head) {
+    return match_likelihoods(
+        ctx, hidden, head, targets, chunks, teacher,
+        [](int64_t) {
+          return DistillWeights{0.75, 0.25};
+        },
+        100, 1);
   });
 }
 

@@ -190,7 +190,8 @@ TEST_F(TeacherCache, OnlineStudentsApproachTheirTeacherByEveryDivergence) {
     const double before = distance(ctx, *student, *teacher);
     TinyData data;
     TrainerHooks hooks;
-    hooks.objective = online_objective(*teacher, {.kind = kind});
+    TeacherTally tally;
+    hooks.objective = online_objective(*teacher, {.kind = kind}, tally);
     TrainOptions options = tiny_options();
     options.batch = 8;
     Trainer(ctx, *student, data, options, {.steps = 40}, hooks).run();

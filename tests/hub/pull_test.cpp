@@ -9,8 +9,8 @@
 
 #include "core/error.h"
 #include "core/interrupted.h"
-#include "hub/hub_server.h"
 #include "hub/store.h"
+#include "mock_server.h"
 
 namespace frugal::hub {
 namespace {
@@ -27,14 +27,14 @@ class PullTest : public testing::Test {
   fs::path dir_ =
       fs::temp_directory_path() / fmt::format("frugal_pull_{}_{}", ::getpid(),
                                               testing::UnitTest::GetInstance()->current_test_info()->name());
-  std::unique_ptr<HubServer> hub_;
+  std::unique_ptr<MockServer> hub_;
   PullOptions options_;
   std::string weights_ = noise(200'000);
 
   void SetUp() override {
     fs::remove_all(dir_);
     fs::create_directories(dir_);
-    hub_ = std::make_unique<HubServer>(dir_ / "hub");
+    hub_ = std::make_unique<MockServer>(dir_ / "hub");
     hub_->add("o/m/config.json", "{}");
     hub_->add("o/m/tokenizer.json", "{\"a\": 1}");
     hub_->add("o/m/model.safetensors", weights_);

@@ -133,10 +133,11 @@ TEST_F(LedgerTest, Exports) {
   EXPECT_EQ(
       csv.substr(0, csv.find("\r\n")),
       "id,started,verb,status,recipe,output,model,seconds,cpu_seconds,flops,bytes,tokens,peak_memory_bytes,"
-      "joules_low,joules_high,joules_measured,dollars,co2_g,energy_source");
+      "joules_low,joules_high,joules_measured,dollars,co2_g,energy_source,share_joules_low,share_joules_high,"
+      "share_joules_measured,share_dollars,share_co2_g");
   EXPECT_NE(csv.find(",train,done,\"with,comma\",\"say \"\"hi\"\"\nthere\",,2.0,0.0,"), std::string::npos)
       << csv;
-  EXPECT_TRUE(csv.ends_with(",10.0,20.0,false,0.002,0.0,model\r\n")) << csv;
+  EXPECT_TRUE(csv.ends_with(",10.0,20.0,false,0.002,0.0,model,0.0,0.0,false,0.0,0.0\r\n")) << csv;
   const Json json = ledger_json(ledger, ledger.runs());
   EXPECT_EQ(json[0]["joules"]["high"], 20);
   EXPECT_EQ(json[0]["stages"][0]["name"], "pretrain");
@@ -242,17 +243,68 @@ TEST_F(LedgerTest, ThreadsShareOne) {
   EXPECT_EQ(ledger.runs().size(), 20u);
 }
 
+// A teacher's cache, made by two processes and used by three, one of them the maker; another that nobody
+// uses.
+TEST_F(LedgerTest, WhatRunsShareIsChargedByUseAndCountedOnce) {
+  Ledger ledger(file());
+  std::vector<int64_t> runs;
+  for (int i = 0; i < 5; ++i) runs.push_back(ledger.begin_run({"distill", "", "", ""}));
+  const auto make = [&](int64_t run, std::string_view key, double seconds, double joules) {
+    const int64_t stage = ledger.begin_stage(run, "teacher");
+    ledger.share_stage(stage, key);
+    EXPECT_TRUE(ledger.runs()[0].share.empty());  // not finished yet
+    ledger.finish_stage(stage, RunStatus::done, bill_of(seconds, joules));
+  };
+  make(runs[0], "cache", 1, 30);
+  make(runs[1], "cache", 3, 90);
+  make(runs[0], "unused", 2, 7);
+  const double spent[] = {50, 100, 20, 10, 5};
+  for (size_t i = 0; i < 5; ++i) ledger.finish_run(runs[i], RunStatus::done, bill_of(10, spent[i]));
+  EXPECT_EQ(ledger.runs()[0].charged().joules.low, 50);  // nobody has used anything
+  ledger.use(runs[1], "cache", 600);
+  ledger.use(runs[2], "cache", 100);
+  ledger.use(runs[2], "cache", 200);
+  ledger.use(runs[3], "cache", 300);
+  ledger.use(runs[4], "elsewhere", 100);  // made under another ledger
+  const double expected[] = {50 - 30, 100 - 90 + 60, 20 + 30, 10 + 30, 5};
+  const auto all = ledger.runs();
+  double charged = 0, dollars = 0, shared = 0;
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_NEAR(all[i].charged().joules.low, expected[i], 1e-9) << i;
+    EXPECT_NEAR(all[i].charged().joules.high, 2 * expected[i], 1e-9) << i;
+    EXPECT_EQ(all[i].charged().seconds, 10);
+    EXPECT_EQ(all[i].bill.joules.low, spent[i]);
+    charged += all[i].charged().joules.low;
+    dollars += all[i].charged().dollars;
+    shared += all[i].share.dollars;
+  }
+  const LedgerTotal total = ledger.totals(Ledger::GroupBy::all, {})[0];
+  EXPECT_NEAR(charged, total.bill.joules.low, 1e-9);
+  EXPECT_NEAR(dollars, total.bill.dollars, 1e-12);
+  EXPECT_NEAR(shared, 0, 1e-12);
+  EXPECT_NEAR(total.bill.joules.low, 185, 1e-9);
+  // A filter changes what is shown, not who pays.
+  EXPECT_NEAR(ledger.runs({.newest = 3})[0].charged().joules.low, 50, 1e-9);
+  const Json json = ledger_json(ledger, all);
+  EXPECT_NEAR(json[2]["joules"]["low"].get<double>(), 50, 1e-9);
+  EXPECT_NEAR(json[2]["share"]["joules"]["low"].get<double>(), 30, 1e-9);
+  EXPECT_EQ(json[1]["stages"][0]["joules"]["low"], 90);
+}
+
 TEST_F(LedgerTest, OldFilesGainNewColumns) {
   {
     Ledger ledger(file());
     ledger.finish_run(ledger.begin_run({"train", "", "", ""}), RunStatus::done, bill_of(5));
   }
   sql("ALTER TABLE runs DROP COLUMN co2_g; ALTER TABLE runs DROP COLUMN energy_source;"
-      "ALTER TABLE stages DROP COLUMN flops; ALTER TABLE runs ADD COLUMN from_the_future REAL");
+      "ALTER TABLE stages DROP COLUMN flops; ALTER TABLE runs ADD COLUMN from_the_future REAL;"
+      "DROP TABLE uses; DROP TABLE shared_stages");
   Ledger ledger(file());
   EXPECT_EQ(ledger.runs()[0].bill.seconds, 5);
   EXPECT_EQ(ledger.runs()[0].bill.energy_source, "");
-  ledger.begin_stage(ledger.begin_run({"train", "", "", ""}), "x");
+  const int64_t run = ledger.begin_run({"train", "", "", ""});
+  ledger.share_stage(ledger.begin_stage(run, "x"), "k");
+  ledger.use(run, "k", 1);
   EXPECT_EQ(ledger.runs().size(), 2u);
 }
 

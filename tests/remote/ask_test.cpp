@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include "core/error.h"
-#include "hub/hub_server.h"
+#include "mock_server.h"
 
 namespace frugal::remote {
 namespace {
@@ -17,7 +17,7 @@ constexpr const char* kKey = "sk-secret-0123456789";
 class RemoteAsk : public testing::Test {
  protected:
   fs::path dir_;
-  std::unique_ptr<HubServer> server_;
+  std::unique_ptr<MockServer> server_;
   AskOptions options_;
 
   void SetUp() override {
@@ -25,7 +25,7 @@ class RemoteAsk : public testing::Test {
            fmt::format("frugal_ask_{}_{}", ::getpid(),
                        testing::UnitTest::GetInstance()->current_test_info()->name());
     fs::create_directories(dir_);
-    server_ = std::make_unique<HubServer>(dir_ / "server", "tests/remote/server.py");
+    server_ = std::make_unique<MockServer>(dir_ / "server");
     options_.endpoint = server_->url("/v1");
     options_.model = "mock";
     options_.licence = "test";

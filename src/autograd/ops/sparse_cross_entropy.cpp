@@ -197,23 +197,11 @@ CrossEntropyResult sparse_cross_entropy(Context& ctx, const Tensor& hidden, cons
     return sparse_cross_entropy(ctx, gather_rows(ctx, hidden, dense.rows), head, dense.targets(), dense.hard,
                                 hard_weight, scale);
   }
-  const int64_t step = rows_at_once(rows, vocab);
-  Tensor logits = Tensor::empty(ctx, {step, vocab});
   const bool gradients = recording(ctx, hidden, head);
-  Tensor::GradientTarget dx{nullptr, false};
-  if (gradients && hidden.needs_gradient()) dx = hidden.gradient_target(ctx);
-  if (ctx.dry_run()) {
-    if (gradients && head.needs_gradient()) head.gradient_target(ctx);
-    return result;
-  }
-  const WeightView view = gradients ? view_weight(head) : WeightView{};
-  for (int64_t begin = 0; begin < rows; begin += step) {
-    const RowChunk chunk{begin, std::min(step, rows - begin)};
-    const Product product{hidden.f32() + begin * hidden.cols(), chunk.rows, &head, logits.f32()};
-    multiply(ctx, {&product, 1});
-    result.loss_sum += ChunkOfRows(ctx, problem, chunk, vocab, logits.f32()).run(gradients, scale);
-    if (gradients) chunk_gradients(ctx, hidden, head, view, logits.f32(), chunk, dx);
-  }
+  result.loss_sum = over_logits(
+      ctx, hidden, head, rows_at_once(rows, vocab), gradients, [&](RowChunk chunk, float* logits) {
+        return ChunkOfRows(ctx, problem, chunk, vocab, logits).run(gradients, scale);
+      });
   return result;
 }
 

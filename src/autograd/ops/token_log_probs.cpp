@@ -20,8 +20,6 @@ struct Problem {
 void chunk_losses(const Context& ctx, const Problem& p, RowChunk chunk, float* logits, bool gradient,
                   float* losses) {
   const int64_t vocab = p.head.dim(0);
-  const Product product{p.hidden.f32() + chunk.begin * p.hidden.cols(), chunk.rows, &p.head, logits};
-  multiply(ctx, {&product, 1});
   if (p.temperature != 1) {
     kernels::scale(ctx.pool, ctx.kernels, chunk.rows * vocab, 1 / p.temperature, logits, logits);
   }
@@ -36,28 +34,19 @@ void chunk_losses(const Context& ctx, const Problem& p, RowChunk chunk, float* l
 
 void backward(const Context& ctx, const Problem& p, const Tensor& y) {
   const int64_t rows = p.hidden.rows(), vocab = p.head.dim(0), step = rows_at_once(rows, vocab);
-  Tensor logits = Tensor::empty(ctx, {step, vocab});
-  Tensor::GradientTarget dx{nullptr, false};
-  if (p.hidden.needs_gradient()) dx = p.hidden.gradient_target(ctx);
-  if (ctx.dry_run()) {
-    if (p.head.needs_gradient()) p.head.gradient_target(ctx);
-    return;
-  }
-  const WeightView view = view_weight(p.head);
   std::vector<float> losses(static_cast<size_t>(step));
-  for (int64_t begin = 0; begin < rows; begin += step) {
-    const RowChunk chunk{begin, std::min(step, rows - begin)};
-    chunk_losses(ctx, p, chunk, logits.f32(), true, losses.data());
+  over_logits(ctx, p.hidden, p.head, step, true, [&](RowChunk chunk, float* logits) {
+    chunk_losses(ctx, p, chunk, logits, true, losses.data());
     ctx.pool.parallel_for(chunk.rows, 1, [&](int64_t first, int64_t last, int) {
       for (int64_t r = first; r < last; ++r) {
-        const int64_t place = p.places[static_cast<size_t>(begin + r)];
+        const int64_t place = p.places[static_cast<size_t>(chunk.begin + r)];
         const float factor = -y.gradient()[place] / p.temperature;
-        float* row = logits.f32() + r * vocab;
+        float* row = logits + r * vocab;
         for (int64_t v = 0; v < vocab; ++v) row[v] *= factor;
       }
     });
-    chunk_gradients(ctx, p.hidden, p.head, view, logits.f32(), chunk, dx);
-  }
+    return 0.0;
+  });
 }
 
 }  // namespace
@@ -75,18 +64,15 @@ Tensor token_log_probs(Context& ctx, const Tensor& hidden, const Tensor& head,
   }
   if (p.places.empty()) return y;
   if (p.places.size() < targets.size()) p.hidden = gather_rows(ctx, hidden, p.places);
-  const int64_t rows = p.hidden.rows(), step = rows_at_once(rows, head.dim(0));
-  {
-    Tensor logits = Tensor::empty(ctx, {step, head.dim(0)});
-    std::vector<float> losses(static_cast<size_t>(step));
-    for (int64_t begin = 0; begin < rows && !ctx.dry_run(); begin += step) {
-      const RowChunk chunk{begin, std::min(step, rows - begin)};
-      chunk_losses(ctx, p, chunk, logits.f32(), false, losses.data());
-      for (int64_t r = 0; r < chunk.rows; ++r) {
-        y.f32()[p.places[static_cast<size_t>(begin + r)]] = -losses[static_cast<size_t>(r)];
-      }
+  const int64_t step = rows_at_once(p.hidden.rows(), head.dim(0));
+  std::vector<float> losses(static_cast<size_t>(step));
+  over_logits(ctx, p.hidden, head, step, false, [&](RowChunk chunk, float* logits) {
+    chunk_losses(ctx, p, chunk, logits, false, losses.data());
+    for (int64_t r = 0; r < chunk.rows; ++r) {
+      y.f32()[p.places[static_cast<size_t>(chunk.begin + r)]] = -losses[static_cast<size_t>(r)];
     }
-  }
+    return 0.0;
+  });
   if (recording(ctx, p.hidden, head)) {
     y.require_gradient(false);
     ctx.tape->record(y, [p = std::move(p), y = y.gradient_handle()](const Context& c) { backward(c, p, y); });

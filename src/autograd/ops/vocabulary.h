@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -20,12 +21,18 @@ inline int64_t rows_at_once(int64_t rows, int64_t vocab) {
   return std::clamp<int64_t>(kValues / vocab, 1, std::max<int64_t>(rows, 1));
 }
 
-// From d(logits) of a chunk: dX of its rows (dx: of all rows, or null; `first`: overwrite) and, where the
-// head has one, its gradient.
-void chunk_gradients(const Context& ctx, const Tensor& hidden, const Tensor& head, const WeightView& view,
-                     const float* dlogits, RowChunk chunk, Tensor::GradientTarget dx);
+// Given the logits of a chunk (rows, V): the sum of its losses. With gradients wanted it leaves d(loss) /
+// d(logits) in their place.
+using ChunkLoss = std::function<double(RowChunk chunk, float* logits)>;
+// Runs `loss` over the logits hidden head^T, `step` rows at a time, and returns the sum. With `gradients`,
+// what it leaves becomes dX and dW where hidden and head have gradients. In a dry run only memory is
+// reserved.
+double over_logits(const Context& ctx, const Tensor& hidden, const Tensor& head, int64_t step, bool gradients,
+                   const ChunkLoss& loss);
 
 // Rows with a target (not negative).
 std::vector<int64_t> rows_with_target(std::span<const int32_t> targets);
+// values[i] for every i of `rows`.
+std::vector<int32_t> at_rows(std::span<const int32_t> values, std::span<const int64_t> rows);
 
 }  // namespace frugal::ops

@@ -179,6 +179,14 @@ std::string bill(const std::vector<StageRecord>& stages) {
           ? "Energy was read from the processor's counters: "
           : "Energy could not be read on this machine; the interval comes from a model of the processor: ";
   note += total.energy_source + ". Cost and CO2 are for the middle of the interval.";
+  if (const auto share = cache_share(stages)) {
+    const Bill with = charged(total, *share);
+    note += fmt::format(
+        " With the teacher's cache split among all runs that had learned from it when this one ended: {}, "
+        "{}, {} "
+        "CO2e.",
+        energy_text(with.joules), money_text(with.dollars), co2_text(with.co2_g));
+  }
   return "<h2>The bill</h2>" + share_bar(stages) + "<div class=\"wide\">" + to_html(table) +
          "</div><p class=\"note\">" + escape(note) + "</p>\n";
 }

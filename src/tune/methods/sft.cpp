@@ -1,4 +1,4 @@
-// Supervised fine-tuning: cross-entropy of what the assistant says.
+// Supervised fine-tuning: cross-entropy of what the assistant says, or of what a remote teacher says there.
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -22,7 +22,11 @@ class Sft : public TuneTask {
   }
 
   BatchSource& batches() override { return batches_; }
-  Objective objective() override { return sft_objective; }
+  Objective objective() override {
+    if (weight_ == 0) return sft_objective;
+    return [weight = weight_](Context& ctx, Model& model, const TrainBatch& rows, const LossSums& step,
+                              double) { return soft_target_objective(ctx, model, rows, step, weight); };
+  }
   std::string_view measured() const override { return "nats per target"; }
   int64_t validation_tokens() const override { return valid_tokens_; }
 
@@ -51,6 +55,10 @@ class Sft : public TuneTask {
                  {"tokens_without_padding", batches_.tokens_given()},
                  {"targets", batches_.targets_given()}};
     if (!valid_.empty()) json["validation_targets"] = valid_targets_;
+    if (weight_ > 0) {
+      json["logprobs"] = {
+          {"examples", said_.examples}, {"tokens_mapped", said_.mapped}, {"tokens_unmapped", said_.unmapped}};
+    }
     return json;
   }
 
@@ -60,7 +68,23 @@ class Sft : public TuneTask {
   }
 
   std::vector<TokenSequence> sequences(const TuneSetup& setup) {
-    auto all = example_sequences(setup, false);
+    auto all = example_sequences(setup, false, weight_ > 0 ? &said_ : nullptr);
+    if (weight_ > 0 && said_.mapped == 0) {
+      fail(
+          "sft.logprobs = {}: {} of data.train; leave it 0, or ask with parameters.logprobs a teacher whose "
+          "tokens the model has",
+          weight_,
+          said_.examples == 0
+              ? std::string("no example has \"logprobs\"")
+              : fmt::format("of the \"logprobs\" of {} examples none fits a token", said_.examples));
+    }
+    if (weight_ > 0 && setup.note) {
+      setup.note(
+          fmt::format("sft.logprobs: {} tokens of {} examples have a teacher's distribution, {} fit none of "
+                      "its tokens and are "
+                      "learnt as they are",
+                      said_.mapped, said_.examples, said_.unmapped));
+    }
     for (const TokenSequence& sequence : all) {
       tokens_ += std::ssize(sequence.tokens);
       targets_ += sequence.targets();
@@ -76,6 +100,8 @@ class Sft : public TuneTask {
   }
 
   TuneSetup setup_;
+  const double weight_ = setup_.options.sft.logprobs;  // of a remote teacher
+  SoftTargetCounts said_;
   int64_t tokens_ = 0, targets_ = 0, valid_tokens_ = 0, valid_targets_ = 0;
   std::vector<int32_t> ends_;
   PackedBatches batches_;

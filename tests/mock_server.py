@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""A model hub on loopback that misbehaves on request, for tests/hub and tests/cli.
+"""A server on loopback that misbehaves on request: a model hub (GET) and an OpenAI-compatible endpoint (POST).
 
-Usage: server.py FOLDER. Prints its port, and writes every request (method, path, Range, If-Range, Authorization) as a
-line of JSON to FOLDER/requests.jsonl. It ends when standard input is closed. Files are FOLDER/files/OWNER/NAME/PATH.
+Usage: mock_server.py FOLDER. Prints its port, and writes every request as a line of JSON to FOLDER/requests.jsonl (GET:
+path, range, if_range, authorization, host; POST: path, authorization, body). It ends when standard input is closed. Files of
+the hub are FOLDER/files/OWNER/NAME/PATH.
 
-FOLDER/faults.json is read anew with every request: {"PATH": {...}} for the last part of a path, "api" for lists:
+FOLDER/faults.json is read anew with every request: {"NAME": {...}}.
+
+The hub's NAME is the last part of a path, "api" for lists:
   cut: N            close the connection after N bytes of the body, once
   fail: [503, ..]   answer with these statuses first; retry_after: header of those answers
   no_range: true    ignore Range; other_range: true answers with a range that was not asked for
@@ -16,6 +19,22 @@ FOLDER/faults.json is read anew with every request: {"PATH": {...}} for the last
   html: true        as a web page
   stall: true       send the head and nothing else, once
   token: TEXT       401 without that bearer token
+
+The endpoint's NAME is the last message's text, "*" for all others. Faults with a count happen to the first so many requests
+of that prompt:
+  fail: [503, ..]   answer with these statuses first; status: N: always
+  retry_after: TEXT a header of those answers; message: TEXT their error message ("{key}" is the bearer token), code: TEXT
+  invalid: N        a body that is not JSON
+  cut: N            the connection ends in the middle of the body
+  stream: N         a chunked body without its end
+  close: N          the connection ends without an answer
+  stall: N          no answer for longer than anyone waits
+  redirect: URL     answer with a redirect
+  body: JSON        in place of the whole answer
+  usage: JSON       in place of the true one (null: none)
+  content, finish, refusal, model: in place of the usual ones; null content: none
+  logprobs: JSON    the list "content" of the choice's "logprobs"
+  wait: SECONDS     before the answer
 """
 import hashlib
 import http.server
@@ -24,10 +43,11 @@ import pathlib
 import re
 import sys
 import threading
+import time
 import urllib.parse
 
 FOLDER = pathlib.Path(sys.argv[1])
-seen: dict[str, int] = {}  # how often a fault happened
+seen: dict[str, int] = {}  # how often a fault happened, or a prompt was asked
 lock = threading.Lock()
 
 
@@ -35,6 +55,16 @@ def count(key: str) -> int:
     with lock:
         seen[key] = seen.get(key, 0) + 1
         return seen[key]
+
+
+def write_down(request: dict) -> None:
+    with lock, open(FOLDER / "requests.jsonl", "a") as log:
+        log.write(json.dumps(request) + "\n")
+
+
+def read_faults() -> dict:
+    file = FOLDER / "faults.json"
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def listing(repository: str, faults: dict) -> dict:
@@ -54,6 +84,20 @@ def listing(repository: str, faults: dict) -> dict:
     return {"id": repository, "sha": "0123456789abcdef0123456789abcdef01234567", "siblings": siblings}
 
 
+def answer_to(prompt: str, fault: dict) -> dict:
+    message = {"role": "assistant", "content": fault.get("content", "Answer to: " + prompt)}
+    if "refusal" in fault:
+        message["refusal"] = fault["refusal"]
+    choice = {"index": 0, "message": message, "finish_reason": fault.get("finish", "stop")}
+    if "logprobs" in fault:
+        choice["logprobs"] = {"content": fault["logprobs"]}
+    body = {"id": "cmpl-1", "model": fault.get("model", "mock-1"), "choices": [choice]}
+    usage = fault.get("usage", {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15})
+    if usage is not None:
+        body["usage"] = usage
+    return body
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -68,13 +112,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def answer_chat(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None,
+                    length: int | None = None):
+        self.answer(status, body, {"X-Request-Id": "req-1"} | (headers or {}), length)
+
     def do_GET(self):
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
-        with lock, open(FOLDER / "requests.jsonl", "a") as log:
-            names = {"range": "Range", "if_range": "If-Range", "authorization": "Authorization", "host": "Host"}
-            log.write(json.dumps({"path": path} | {k: self.headers.get(h) for k, h in names.items()}) + "\n")
-        faults_file = FOLDER / "faults.json"
-        faults = json.loads(faults_file.read_text()) if faults_file.exists() else {}
+        names = {"range": "Range", "if_range": "If-Range", "authorization": "Authorization", "host": "Host"}
+        write_down({"path": path} | {k: self.headers.get(h) for k, h in names.items()})
+        faults = read_faults()
         is_list = path.startswith("/api/models/")
         name = "api" if is_list else path.rsplit("/", 1)[-1]
         fault = faults.get(name, {})
@@ -125,6 +171,48 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return None
         return self.answer(status, body, headers)
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        write_down({"path": self.path, "authorization": self.headers.get("Authorization"), "body": asked})
+        prompt = asked["messages"][-1]["content"]
+        faults = read_faults()
+        fault = faults.get(prompt, faults.get("*", {}))
+        attempt = count(prompt)
+        if self.path != "/v1/chat/completions":
+            return self.answer_chat(404, b'{"error": {"message": "no such path"}}')
+        time.sleep(fault.get("wait", 0))
+        failures = fault.get("fail", [])
+        if attempt <= len(failures) or "status" in fault:
+            status = failures[attempt - 1] if attempt <= len(failures) else fault["status"]
+            key = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            error = {"message": fault.get("message", "no").replace("{key}", key), "code": fault.get("code")}
+            headers = {"Retry-After": fault["retry_after"]} if "retry_after" in fault else {}
+            return self.answer_chat(status, json.dumps({"error": error}).encode(), headers)
+        if "redirect" in fault:
+            return self.answer_chat(307, b"elsewhere", {"Location": fault["redirect"]})
+        body = json.dumps(fault.get("body", answer_to(prompt, fault))).encode()
+        if attempt <= fault.get("invalid", 0):
+            return self.answer_chat(200, b'{"choices": [{"message"')
+        if attempt <= fault.get("stall", 0):
+            threading.Event().wait(5)
+            self.close_connection = True
+            return None
+        if attempt <= fault.get("close", 0):
+            self.close_connection = True
+            return None
+        if attempt <= fault.get("cut", 0):
+            self.answer_chat(200, body[: len(body) // 2], length=len(body))
+            self.close_connection = True
+            return None
+        if attempt <= fault.get("stream", 0):
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"10\r\n" + body[:16] + b"\r\n")
+            self.close_connection = True
+            return None
+        return self.answer_chat(200, body)
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -1,5 +1,4 @@
-// A server on loopback for a test, with files, faults and a record of the requests: the hub of
-// tests/hub/server.py, or another of the same ways.
+// A server on loopback for a test (mock_server.py), with files, faults and a record of the requests.
 #pragma once
 
 #include <fcntl.h>
@@ -18,10 +17,9 @@
 
 namespace frugal {
 
-class HubServer {
+class MockServer {
  public:
-  explicit HubServer(const fs::path& folder, const std::string& program = "tests/hub/server.py")
-      : folder_(folder) {
+  explicit MockServer(const fs::path& folder) : folder_(folder) {
     fs::create_directories(folder / "files");
     int in[2], out[2];
     if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) fail("no pipes for the server");
@@ -29,7 +27,7 @@ class HubServer {
     if (child_ == 0) {
       ::dup2(in[0], 0);
       ::dup2(out[1], 1);
-      const std::string script = std::string(FRUGAL_SOURCE_DIR) + "/" + program;
+      const std::string script = std::string(FRUGAL_SOURCE_DIR) + "/tests/mock_server.py";
       ::execlp(FRUGAL_PYTHON, FRUGAL_PYTHON, script.c_str(), folder.c_str(), nullptr);
       _exit(98);
     }
@@ -43,12 +41,12 @@ class HubServer {
     if (line.empty()) fail("the server did not start");
     port_ = line;
   }
-  ~HubServer() {
+  ~MockServer() {
     ::close(input_);  // the server ends at the end of its input
     ::waitpid(child_, nullptr, 0);
   }
-  HubServer(const HubServer&) = delete;
-  HubServer& operator=(const HubServer&) = delete;
+  MockServer(const MockServer&) = delete;
+  MockServer& operator=(const MockServer&) = delete;
 
   // "localhost" and "127.0.0.1" are two hosts to a client.
   std::string url(const std::string& path = "", const std::string& host = "127.0.0.1") const {
