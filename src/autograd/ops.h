@@ -113,12 +113,20 @@ struct MlaDims {
   int64_t heads, nope, rope, v, rank;
 };
 KeysValues mla_keys_values(Context& ctx, const Tensor& kv, const Tensor& k_pe, const MlaDims& dims);
+// Prompt rows of one sequence over its cached rows [latent (rank), k_pe (rope)] in `kv_format`: keys and
+// values are written out from kv_b (H*(nope+v), rank), some heads at a time. q (R, H*(nope+rope)) -> (R,
+// H*v). With Compute::fast and latents in less than f32 they are bf16, which is then what attention
+// multiplies. kv_b of any format, without an adapter. No gradient.
+Tensor mla_prompt(Context& ctx, const Tensor& q, const Tensor& kv_b, const CachedKeys& cached,
+                  const MlaDims& dims, float scale, const Format& kv_format, int64_t memory = 64 << 20);
 // The absorbed form for generated rows: q (R, H*(nope+rope)) meets cached rows [latent (rank), k_pe (rope)]
 // directly, the up-projection kv_b (H*(nope+v), rank) being folded into q before and into the output after.
 // No gradient.
 Tensor mla_absorbed(Context& ctx, const Tensor& q, const Tensor& kv_b, std::span<const int64_t> offsets,
                     std::span<const CachedKeys> cached, const MlaDims& dims, float scale,
                     const Format& kv_format);
+// Whether the absorbed form reads such a kv_b as it is stored, in both directions, without decoding it.
+bool mla_absorbs_as_stored(const Context& ctx, const Tensor& kv_b);
 
 enum class RouterScore { sigmoid, softmax };
 enum class GroupScore { top2_sum, max };

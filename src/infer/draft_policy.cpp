@@ -1,6 +1,7 @@
 #include "infer/draft_policy.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "core/error.h"
@@ -8,11 +9,11 @@
 namespace frugal {
 namespace {
 
-constexpr int64_t kPlainPasses = 3;
-// Before it was timed a row more is taken for that part of a plain pass; what is known of a kind of drafts weighs
-// as much as so many observations.
-constexpr double kRowCost = 0.1, kPriorWeight = 2;
-constexpr double kForget = 0.97;  // an observation's weight after each later one
+// Before it was timed a row more is taken for that part of a plain pass.
+constexpr double kRowCost = 0.1;
+// What is known of a kind of drafts, or of the positions before, weighs as much as so many observations.
+constexpr double kPriorWeight = 2;
+constexpr double kForget = 0.93;  // an observation's weight after each later one
 constexpr double kMargin = 1.03;  // a gain below this is not worth its uncertainty
 
 }  // namespace
@@ -30,73 +31,85 @@ DraftPolicy::DraftPolicy(int64_t longest, std::vector<double> priors)
   kinds_.assign(priors_.size(), std::vector<Frequency>(static_cast<size_t>(longest)));
 }
 
+void DraftPolicy::begin_reply() {
+  constexpr double kKept = 0.5;
+  plain_ = {};
+  for (auto& positions : kinds_) {
+    for (Frequency& f : positions) f = {f.right * kKept, f.tried * kKept};
+  }
+}
+
 void DraftPolicy::saw_pass(int64_t rows, double seconds) {
-  passes_[rows].add(seconds);
+  if (rows == 1) return plain_.add(seconds);
+  if (!ready()) return;
+  const double cost = seconds / plain_seconds();
+  costs_[rows].add(cost);
+  row_cost_.add((cost - 1) / static_cast<double>(rows - 1));
 }
 
 void DraftPolicy::saw_drafting(int64_t tokens, double seconds) {
   if (tokens > 0) drafting_.add(seconds / static_cast<double>(tokens));
 }
 
-void DraftPolicy::saw_draft(int kind, int64_t tokens, int64_t right) {
-  auto& positions = kinds_.at(static_cast<size_t>(kind));
-  for (int64_t i = 0; i < std::min(tokens, right + 1); ++i) {
-    Frequency& f = positions.at(static_cast<size_t>(i));
-    f.right = f.right * kForget + (i < right ? 1 : 0);
-    f.tried = f.tried * kForget + 1;
-  }
+void DraftPolicy::saw_token(int kind, int64_t position, bool right) {
+  Frequency& f = kinds_.at(static_cast<size_t>(kind)).at(static_cast<size_t>(position));
+  f.right = f.right * kForget + (right ? 1 : 0);
+  f.tried = f.tried * kForget + 1;
 }
 
-bool DraftPolicy::ready() const {
-  const auto plain = passes_.find(1);
-  return plain != passes_.end() && plain->second.count >= kPlainPasses;
-}
-
-// Between two numbers of rows that were timed a straight line, beyond them the nearest slope.
-double DraftPolicy::pass_seconds(int64_t rows) const {
+double DraftPolicy::plain_seconds() const {
   CHECK(ready());
-  const auto at = passes_.lower_bound(rows);
-  if (at != passes_.end() && at->first == rows) return at->second.median();
-  auto right = at == passes_.end() ? std::prev(passes_.end()) : at;
-  if (right->first == 1) return right->second.median() * (1 + kRowCost * static_cast<double>(rows - 1));
-  const auto left = std::prev(right);
-  const double low = left->second.median(), high = std::max(low, right->second.median());
-  const double slope = (high - low) / static_cast<double>(right->first - left->first);
-  return low + slope * static_cast<double>(rows - left->first);
+  return plain_.median();
+}
+
+// The number's own passes, and the slope of all of them for as much as one.
+double DraftPolicy::pass_cost(int64_t rows) const {
+  if (rows == 1) return 1;
+  const double slope = row_cost_.count > 0 ? std::max(0.0, row_cost_.median()) : kRowCost;
+  const double line = 1 + slope * static_cast<double>(rows - 1);
+  const auto own = costs_.find(rows);
+  if (own == costs_.end()) return line;
+  const auto n = static_cast<double>(std::min<int64_t>(own->second.count, std::ssize(own->second.values)));
+  return std::max(1.0, (own->second.median() * n + line) / (n + 1));
 }
 
 // A position without observations of its own is taken for as good as the one before.
-double DraftPolicy::frequency(int kind, int64_t position) const {
+DraftPolicy::Estimate DraftPolicy::frequency(int kind, int64_t position) const {
   const auto& positions = kinds_.at(static_cast<size_t>(kind));
-  double mean = priors_[static_cast<size_t>(kind)];
+  double mean = priors_[static_cast<size_t>(kind)], weight = 0;
   for (int64_t i = 0; i <= position; ++i) {
     const Frequency& f = positions[static_cast<size_t>(i)];
-    mean = (f.right + mean * kPriorWeight) / (f.tried + kPriorWeight);
+    weight = f.tried + kPriorWeight;
+    mean = (f.right + mean * kPriorWeight) / weight;
   }
-  return mean;
+  return {mean, std::max(0.0, mean - std::sqrt(mean * (1 - mean) / weight))};
 }
 
-double DraftPolicy::expected_tokens(int kind, int64_t drafted) const {
+double DraftPolicy::tokens(int kind, int64_t drafted, double Estimate::*which) const {
   double sum = 1, all = 1;
   for (int64_t i = 0; i < drafted; ++i) {
-    all *= frequency(kind, i);
+    all *= frequency(kind, i).*which;
     sum += all;
   }
   return sum;
 }
 
-double DraftPolicy::expected_seconds(int64_t drafted) const {
-  const double drafting = drafting_.count > 0 ? drafting_.median() : 0;
-  return pass_seconds(drafted + 1) + drafting * static_cast<double>(drafted);
+double DraftPolicy::expected_tokens(int kind, int64_t drafted) const {
+  return tokens(kind, drafted, &Estimate::mean);
 }
 
-int64_t DraftPolicy::choose(int kind, int64_t available) const {
+double DraftPolicy::expected_cost(int64_t drafted) const {
+  const double drafting = drafting_.count > 0 ? drafting_.median() / plain_seconds() : 0;
+  return pass_cost(drafted + 1) + drafting * static_cast<double>(drafted);
+}
+
+int64_t DraftPolicy::choose(int kind, int64_t available, double spare) const {
   if (!ready()) return 0;
   int64_t best = 0;
-  double best_rate = kMargin / pass_seconds(1);
+  double best_rate = kMargin;
   for (int64_t k = 1; k <= std::min(available, longest_); ++k) {
-    const double rate = expected_tokens(kind, k) / expected_seconds(k);
-    if (rate > best_rate) best = k, best_rate = rate;
+    const double cost = expected_cost(k), rate = tokens(kind, k, &Estimate::cautious) / cost;
+    if (rate > best_rate && cost - 1 <= spare) best = k, best_rate = rate;
   }
   return best;
 }

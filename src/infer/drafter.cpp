@@ -10,7 +10,13 @@ namespace {
 
 // Tokens that have to match, the most telling first.
 constexpr std::array<int64_t, 5> kMatch{8, 5, 3, 2, 1};
-constexpr std::array<double, 5> kPriors{0.95, 0.85, 0.7, 0.5, 0.3};
+// Kinds of drafts: the match is at least so long.
+struct Kind {
+  int64_t matched;
+  double prior;
+};
+constexpr std::array<Kind, 7> kKinds{
+    {{32, 0.95}, {16, 0.9}, {8, 0.8}, {5, 0.6}, {3, 0.4}, {2, 0.25}, {1, 0.12}}};
 
 uint64_t hash_of(std::span<const int32_t> tokens) {
   uint64_t hash = 0x9e3779b97f4a7c15u;
@@ -23,6 +29,17 @@ uint64_t hash_of(std::span<const int32_t> tokens) {
 
 std::span<const int32_t> ending(std::span<const int32_t> text, int64_t end, int64_t length) {
   return text.subspan(static_cast<size_t>(end - length), static_cast<size_t>(length));
+}
+
+// The kind of a match of the text's end with what stands before `end`.
+int kind_of(std::span<const int32_t> text, int64_t end) {
+  const int64_t most = std::min(kKinds.front().matched, end);
+  int64_t length = 0;
+  while (length < most &&
+         text[static_cast<size_t>(end - 1 - length)] == text[text.size() - 1 - static_cast<size_t>(length)])
+    ++length;
+  const auto kind = std::ranges::find_if(kKinds, [&](const Kind& k) { return k.matched <= length; });
+  return static_cast<int>(kind - kKinds.begin());
 }
 
 }  // namespace
@@ -47,7 +64,9 @@ DraftKind parse_draft_kind(const std::string& text) {
 }
 
 std::vector<double> LookupDrafter::priors() const {
-  return {kPriors.begin(), kPriors.end()};
+  std::vector<double> priors;
+  for (const Kind& kind : kKinds) priors.push_back(kind.prior);
+  return priors;
 }
 
 Draft LookupDrafter::propose(std::span<const int32_t> text, int64_t most) {
@@ -66,7 +85,7 @@ Draft LookupDrafter::propose(std::span<const int32_t> text, int64_t most) {
     if (found == lengths_[i].after.end()) continue;
     const int64_t from = found->second;
     if (!std::ranges::equal(ending(text, from, kMatch[i]), here)) continue;  // another text of the same hash
-    Draft draft{{}, static_cast<int>(i)};
+    Draft draft{{}, kind_of(text, from)};
     for (int64_t j = from; std::ssize(draft.tokens) < most; ++j) {  // what repeats may outrun the text
       draft.tokens.push_back(j < size ? text[static_cast<size_t>(j)]
                                       : draft.tokens[static_cast<size_t>(j - size)]);

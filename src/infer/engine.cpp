@@ -237,8 +237,9 @@ Generation Engine::generate(const GenerationRequest& request, const OnToken& on_
   MtpDrafter* mtp = slots_.at(static_cast<size_t>(slot)).mtp.get();
   std::optional<Speculation> speculation;
   if (options_.draft.kind != DraftKind::off) {
-    speculation.emplace(mtp != nullptr ? static_cast<Drafter&>(*mtp) : lookup, options_.draft,
-                        [start] { return seconds_since(start); });
+    Drafter& drafter = mtp != nullptr ? static_cast<Drafter&>(*mtp) : lookup;
+    if (!policy_) policy_.emplace(options_.draft.longest, drafter.priors());
+    speculation.emplace(drafter, *policy_, options_.draft, [start] { return seconds_since(start); });
   }
   take_tokens(w, scores, {});
   while (!w.ended) write_on(w, speculation ? &*speculation : nullptr);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -95,6 +96,7 @@ class Engine {
   Cache cache_;
   std::vector<Slot> slots_;
   int64_t vocab_;
+  std::optional<DraftPolicy> policy_;  // outlives replies: what passes cost is the machine's and the model's
 };
 
 }  // namespace frugal

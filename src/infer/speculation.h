@@ -5,8 +5,8 @@
 // which is all that speculative sampling (§2.3) can accept.
 #pragma once
 
+#include <deque>
 #include <functional>
-#include <optional>
 
 #include "infer/draft_policy.h"
 #include "infer/drafter.h"
@@ -32,8 +32,9 @@ struct DraftStats {
 
 class Speculation {
  public:
-  // `drafter` outlives this; `seconds` reads a clock.
-  Speculation(Drafter& drafter, const DraftOptions& options, std::function<double()> seconds);
+  // `drafter` and `policy` outlive this; `policy` may have seen other replies; `seconds` reads a clock.
+  Speculation(Drafter& drafter, DraftPolicy& policy, const DraftOptions& options,
+              std::function<double()> seconds);
 
   // Tokens to check in the next pass behind `text`, at most `room`; none when that would lose.
   std::vector<int32_t> next(std::span<const int32_t> text, int64_t room);
@@ -42,26 +43,32 @@ class Speculation {
   void pass_begins();
   void pass_ended(int64_t accepted, int64_t tokens);
   DraftStats stats() const;
-  const DraftPolicy& policy() const { return policy_; }
 
  private:
+  // A draft, checked or not, for as long as the text agrees with it: what became of it costs nothing to see.
+  struct Open {
+    Draft draft;
+    size_t at;         // where it begins in the text
+    int64_t seen = 0;  // tokens that the text has reached
+  };
   void watch(std::span<const int32_t> text);
+  int64_t wanted_of_costly(int64_t most);
 
   Drafter& drafter_;
+  DraftPolicy& policy_;
   DraftOptions options_;
   std::function<double()> seconds_;
-  DraftPolicy policy_;
-  Draft current_;
+  std::deque<Open> open_;
+  Draft current_;  // what the pass under way checks
   double pass_start_ = 0, drafting_ = 0;
-  // A draft that was not checked, to see for free whether it would have been right.
-  struct Watched {
-    Draft draft;
-    size_t at;
-  };
-  std::optional<Watched> watched_;
+  // Plain passes that drafts may lose before they have gained some: what keeps a reply that goes against
+  // every expectation from becoming slower by more than a hundredth.
+  double spare_;
+  int64_t since_plain_ = 0;                  // passes
   int64_t since_draft_ = 0, patience_ = 32;  // passes: a drafter that costs is tried again now and then
   DraftStats stats_;
-  double seconds_spent_ = 0, seconds_foreseen_ = 0, tokens_foreseen_ = 0;
+  // Passes in the time of plain ones, which are 1 each.
+  double cost_ = 0, cost_foreseen_ = 0, tokens_foreseen_ = 0;
   int64_t tokens_ = 0;
 };
 

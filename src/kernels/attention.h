@@ -40,6 +40,9 @@ struct Attention {
   const float* q;  // head h of row i at q + i * q_row + h * qk_dim
   int64_t q_row;
   KvType kv_type = KvType::f32;  // q8_0: qk_dim, v_dim, k_row and v_row are multiples of kQ8Values
+  // bf16: where keys and values are stored in bf16, queries and softmax weights are rounded to it too and the
+  // products added in f32, unless keys are read as they lie. With f32 stored numbers are only ever widened.
+  Precision precision = Precision::f32;
   int64_t k_row,
       v_row;    // head g of key j at k + j * k_row + g * qk_dim and v + j * v_row + g * v_dim, in elements
   float scale;  // above 0; scores are scale * q.k

@@ -26,7 +26,8 @@ struct AttentionHead {
   float scale;
   bool causal;
   int64_t window;
-  bool stream;  // which of the two forms computes the scores
+  bool stream;   // which of the two forms computes the scores
+  bool rounded;  // queries and weights rounded to bf16 (not when streamed)
 };
 
 // Softmax under way, per row: maximum, sum of exp(score - max), the same-weighted sum of values (v_padded

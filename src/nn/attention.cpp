@@ -145,7 +145,7 @@ Tensor MlaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, 
 
 const Tensor& MlaAttention::up_projection(Context& ctx) {
   const Tensor& weight = kv_b_proj_.weight;
-  if (weight.as_stored() && (weight.is_f32() || &weight.format() == &formats::bf16)) return weight;
+  if (ops::mla_absorbs_as_stored(ctx, weight)) return weight;
   // An adapter may have changed since.
   if (decoded_ && decoded_from_ == weight.data() && weight.low_rank() == nullptr) return decoded_;
   decoded_ = Tensor::empty(ctx, weight.shape());
@@ -187,6 +187,10 @@ Tensor MlaAttention::attend_cached(Context& ctx, const Tensor& q, const Batch& b
 Tensor MlaAttention::attend_prompt(Context& ctx, const Tensor& q, const ops::CachedKeys& own,
                                    const Cache& cache, int layer, int slot) {
   const ops::MlaDims& d = dims_;
+  if (kv_b_proj_.weight.low_rank() == nullptr) {
+    return ops::mla_prompt(ctx, q, kv_b_proj_.weight, own, d, scale(), cache.format());
+  }
+  // With an adapter beside the matrix: all heads at once.
   const Tensor rows = cache.decoded(ctx, layer, slot, own.keys);
   const Tensor latent = ops::columns(ctx, rows, 0, d.rank),
                k_pe = ops::columns(ctx, rows, d.rank, d.rank + d.rope);

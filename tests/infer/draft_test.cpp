@@ -38,97 +38,159 @@ TEST(LookupDrafter, GoesOnRepeatingBeyondTheText) {
 DraftPolicy policy_with(double slope, double right) {
   constexpr int64_t kLongest = 8, kDrafts = 400;
   DraftPolicy policy(kLongest, {0.7});
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 9; ++i) {
     policy.saw_pass(1, 1);
     policy.saw_pass(4, 1 + 3 * slope);
   }
   for (int64_t i = 0; i < kDrafts; ++i) {
     const double uniform = std::fmod(static_cast<double>(i) * 0.6180339887, 1.0);
-    policy.saw_draft(0, kLongest,
-                     std::min(kLongest, static_cast<int64_t>(std::log(1 - uniform) / std::log(right))));
+    const auto run = static_cast<int64_t>(std::log(1 - uniform) / std::log(right));
+    for (int64_t position = 0; position < kLongest && position <= run; ++position)
+      policy.saw_token(0, position, position < run);
   }
   return policy;
 }
 
+constexpr double kMuch = 100;  // plain passes that may be lost
+
 TEST(DraftPolicy, DraftsOnlyWhereThatGains) {
-  EXPECT_EQ(policy_with(0.01, 0.9).choose(0, 8), 8);
-  EXPECT_EQ(policy_with(1.0, 0.9).choose(0, 8), 0);  // a row costs a pass
-  EXPECT_EQ(policy_with(0.01, 0.001).choose(0, 8), 0);
-  const int64_t some = policy_with(0.15, 0.5).choose(0, 8);
+  EXPECT_EQ(policy_with(0.01, 0.9).choose(0, 8, kMuch), 8);
+  EXPECT_EQ(policy_with(1.0, 0.9).choose(0, 8, kMuch), 0);  // a row costs a pass
+  EXPECT_EQ(policy_with(0.01, 0.001).choose(0, 8, kMuch), 0);
+  const int64_t some = policy_with(0.15, 0.6).choose(0, 8, kMuch);
   EXPECT_GT(some, 0);
   EXPECT_LT(some, 5);
-  EXPECT_EQ(policy_with(0.01, 0.9).choose(0, 3), 3);
-  EXPECT_EQ(DraftPolicy(8, {0.7}).choose(0, 8), 0) << "nothing was timed yet";
+  EXPECT_EQ(policy_with(0.01, 0.9).choose(0, 3, kMuch), 3);
+  EXPECT_EQ(DraftPolicy(8, {0.7}).choose(0, 8, kMuch), 0) << "nothing was timed yet";
+}
+
+TEST(DraftPolicy, NeverRisksMoreThanItMay) {
+  const DraftPolicy policy = policy_with(0.1, 0.95);
+  EXPECT_EQ(policy.choose(0, 8, kMuch), 8);
+  EXPECT_EQ(policy.choose(0, 8, 0.35), 3);
+  EXPECT_EQ(policy.choose(0, 8, 0.05), 0);
+}
+
+TEST(DraftPolicy, DoubtsWhatItHasNotSeen) {
+  DraftPolicy policy = policy_with(0.3, 0.9);
+  EXPECT_GT(policy.choose(0, 8, kMuch), 0);
+  DraftPolicy young(8, {0.5});
+  for (int i = 0; i < 3; ++i) young.saw_pass(1, 1);
+  for (int i = 0; i < 9; ++i) young.saw_pass(2, 1.3);
+  EXPECT_EQ(young.choose(0, 8, kMuch), 0);  // 1.5 tokens in 1.3 passes, but who knows
+  for (int i = 0; i < 20; ++i) young.saw_token(0, 0, true);
+  EXPECT_GT(young.choose(0, 8, kMuch), 0);
+  for (int i = 0; i < 10; ++i) young.saw_token(0, 0, false);
+  EXPECT_EQ(young.choose(0, 1, kMuch), 0) << "a few rejections are enough";
 }
 
 TEST(DraftPolicy, ForeseesTokensAndTimes) {
   const DraftPolicy policy = policy_with(0.1, 0.8);
-  EXPECT_NEAR(policy.pass_seconds(3), 1.2, 1e-9);
-  EXPECT_NEAR(policy.pass_seconds(9), 1.8, 1e-9);
+  EXPECT_NEAR(policy.pass_cost(4), 1.3, 1e-9);
+  EXPECT_NEAR(policy.pass_cost(9), 1.8, 1e-9);
+  EXPECT_EQ(policy.plain_seconds(), 1);
   double expected = 1, all = 1;
   for (int i = 0; i < 4; ++i) expected += all *= 0.8;
-  EXPECT_NEAR(policy.expected_tokens(0, 4), expected, 0.25);
+  EXPECT_NEAR(policy.expected_tokens(0, 4), expected, 0.4);
 }
 
-// A clock that moves by what a pass of so many rows costs.
-TEST(Speculation, ReportsTheGainItForesaw) {
-  LookupDrafter drafter;
-  double now = 0;
-  Speculation speculation(drafter, {.kind = DraftKind::lookup}, [&] { return now; });
-  const std::vector<int32_t> truth = repeated({1, 2, 3, 4, 5, 6, 7}, 3000);
-  std::vector<int32_t> text(truth.begin(), truth.begin() + 30);
-  while (std::ssize(text) < 2900) {
-    const auto draft = speculation.next(text, 100);
-    speculation.pass_begins();
-    now += 1 + 0.05 * static_cast<double>(draft.size());
-    int64_t right = 0;
-    while (right < std::ssize(draft) && draft[static_cast<size_t>(right)] == truth[text.size()]) {
-      text.push_back(truth[text.size()]);
-      ++right;
+TEST(DraftPolicy, KeepsTheCostOfRowsOverReplies) {
+  DraftPolicy policy = policy_with(0.2, 0.8);
+  policy.begin_reply();
+  EXPECT_FALSE(policy.ready()) << "the next text may be longer";
+  for (int i = 0; i < 3; ++i) policy.saw_pass(1, 2);
+  EXPECT_EQ(policy.plain_seconds(), 2);
+  EXPECT_NEAR(policy.pass_cost(4), 1.6, 1e-9);
+}
+
+// Replies on a clock that moves by what a pass of so many rows costs, in plain passes.
+class Simulation {
+ public:
+  explicit Simulation(double slope) : slope_(slope) {}
+
+  // Writes as many tokens as `truth` has.
+  DraftStats reply(std::vector<int32_t> text, const std::vector<int32_t>& truth) {
+    LookupDrafter drafter;
+    Speculation speculation(drafter, policy_, {.kind = DraftKind::lookup}, [&] { return now_; });
+    seconds = 0, right_all = 0, wrong = 0;
+    for (size_t at = 0; at < truth.size();) {
+      const auto draft = speculation.next(text, std::ssize(truth) - static_cast<int64_t>(at) - 1);
+      speculation.pass_begins();
+      const double cost = 1 + slope_ * static_cast<double>(draft.size());
+      now_ += cost, seconds += cost;
+      const size_t begin = at;
+      size_t right = 0;
+      while (right < draft.size() && draft[right] == truth[at]) text.push_back(truth[at++]), ++right;
+      text.push_back(truth[at++]);
+      right_all += static_cast<int64_t>(right);
+      wrong += static_cast<int64_t>(draft.size() - right);
+      speculation.pass_ended(static_cast<int64_t>(right), static_cast<int64_t>(at - begin));
     }
-    text.push_back(truth[text.size()]);
-    speculation.pass_ended(right, right + 1);
+    return speculation.stats();
   }
-  const DraftStats stats = speculation.stats();
+
+  double seconds = 0;  // of the last reply
+  int64_t right_all = 0, wrong = 0;
+
+ private:
+  double slope_, now_ = 0;
+  DraftPolicy policy_{8, LookupDrafter().priors()};
+};
+
+TEST(Speculation, ReportsTheGainItForesaw) {
+  Simulation simulation(0.05);
+  const std::vector<int32_t> truth = repeated({1, 2, 3, 4, 5, 6, 7}, 2870);
+  const DraftStats stats = simulation.reply(repeated({1, 2, 3, 4, 5, 6, 7}, 28), truth);
   EXPECT_EQ(stats.acceptance(), 1);
-  EXPECT_NEAR(stats.speedup, 9 / 1.4, 0.1);
+  EXPECT_NEAR(stats.speedup, 9 / 1.4, 0.4);
+  EXPECT_NEAR(stats.speedup, static_cast<double>(truth.size()) / simulation.seconds, 1e-6);
   EXPECT_NEAR(stats.predicted_speedup, stats.speedup, 0.1 * stats.speedup);
+}
+
+// Short replies that repeat themselves now and then.
+TEST(Speculation, ForeseesShortReplies) {
+  Simulation simulation(0.08);
+  uint64_t state = 1;
+  for (int reply = 0; reply < 6; ++reply) {
+    std::vector<int32_t> text = repeated({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, 48), truth;
+    for (int32_t i = 0; i < 60; ++i) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      truth.push_back((state >> 60) == 0 ? 100 + i : 1 + i % 12);
+    }
+    const DraftStats stats = simulation.reply(text, truth);
+    EXPECT_GT(stats.speedup, 1.2) << reply;
+    if (reply == 0) continue;
+    EXPECT_NEAR(stats.predicted_speedup, stats.speedup, 0.2 * stats.speedup) << reply;
+  }
+}
+
+// Two words that occurred before, then one that never did: drafts of what followed are always wrong.
+std::vector<int32_t> misleading(int64_t count, int32_t first) {
+  std::vector<int32_t> out;
+  for (int32_t i = 0; i < count; ++i) out.push_back(i % 3 == 0 ? 1 : i % 3 == 1 ? 2 : first + i);
+  return out;
+}
+
+TEST(Speculation, LosesNextToNothing) {
+  for (const double slope : {0.02, 0.2, 1.0}) {
+    Simulation simulation(slope);
+    for (const int64_t length : {20, 120, 1000}) {
+      simulation.reply(misleading(60, 1000), misleading(length, 2000));
+      EXPECT_LE(simulation.seconds, 1.01 * static_cast<double>(length) + 0.6) << slope << " " << length;
+    }
+  }
 }
 
 // What is never right is soon left alone, and taken up again when it would have been right.
 TEST(Speculation, StopsWhatLosesAndResumesWhatGains) {
-  LookupDrafter drafter;
-  double now = 0;
-  Speculation speculation(drafter, {.kind = DraftKind::lookup}, [&] { return now; });
-  std::vector<int32_t> text = repeated({1, 2, 3, 4, 5}, 30);
-  int64_t wrong = 0, right_all = 0;
-  const auto pass = [&](auto&& truth) {
-    const auto draft = speculation.next(text, 100);
-    speculation.pass_begins();
-    now += 1 + 0.2 * static_cast<double>(draft.size());
-    int64_t right = 0;
-    while (right < std::ssize(draft) && draft[static_cast<size_t>(right)] == truth()) {
-      text.push_back(truth());
-      ++right;
-    }
-    text.push_back(truth());
-    speculation.pass_ended(right, right + 1);
-    wrong += std::ssize(draft) - right;
-    right_all += right;
-  };
-  int32_t fresh = 1000;
-  for (int i = 0; i < 300; ++i) {  // two words that occurred before, then one that never did
-    const auto truth = [&]() -> int32_t {
-      const size_t phase = text.size() % 3;
-      return phase == 0 ? 1 : phase == 1 ? 2 : fresh++;
-    };
-    pass(truth);
-  }
-  EXPECT_LT(wrong, 100);
-  right_all = 0;
-  const std::vector<int32_t> words = repeated({21, 22, 23, 24, 25, 26, 27}, 7);
-  for (int i = 0; i < 400; ++i) pass([&] { return words[text.size() % words.size()]; });
-  EXPECT_GT(right_all, 500);
+  Simulation simulation(0.2);
+  std::vector<int32_t> truth = misleading(300, 1000);
+  simulation.reply(repeated({1, 2, 3, 4, 5}, 30), truth);
+  EXPECT_LT(simulation.wrong, 20);
+  const auto words = repeated({21, 22, 23, 24, 25, 26, 27}, 400);
+  truth.insert(truth.end(), words.begin(), words.end());
+  simulation.reply(repeated({1, 2, 3, 4, 5}, 30), truth);
+  EXPECT_GT(simulation.right_all, 300);
 }
 
 class DraftEngine : public testing::Test {

@@ -13,6 +13,14 @@ struct Result {
   Floats out, lse;
 };
 
+// Which of the forms: keys as they lie; blocks of keys; the same with everything in bf16.
+struct Way {
+  const char* name;
+  bool stream = false;
+  Precision precision = Precision::f32;
+};
+constexpr Way kWays[] = {{"blocks"}, {"streamed", true}, {"bf16", false, Precision::bf16}};
+
 Result forward(ThreadPool& pool, const Table& table, const AttentionArrays& a, const Attention& args) {
   Result r{Floats(index_of(a.rows * a.out_row), -7.0f), Floats(index_of(a.rows * a.shape.heads), -7.0f)};
   attention_forward(pool, table, args, r.out.data(), a.out_row, r.lse.data());
@@ -100,20 +108,71 @@ TEST(AttentionForward, ReadsKeysAndValuesInBf16) {
   }
 }
 
+Floats rounded(const Floats& x) {
+  std::vector<uint16_t> halves(x.size());
+  Floats out(x.size());
+  best().f32_to_bf16(static_cast<int64_t>(x.size()), x.data(), halves.data());
+  best().bf16_to_f32(static_cast<int64_t>(x.size()), halves.data(), out.data());
+  return out;
+}
+
+// What is left of the difference to the formula on rounded numbers is the rounding of the softmax's weights,
+// each by 2^-9 of itself at most; their sum is that of the rounded ones.
+TEST(AttentionForward, MultipliesInBf16) {
+  for (const AttentionCase& shape : attention_cases()) {
+    SCOPED_TRACE(shape.name);
+    AttentionArrays a(shape);
+    AttentionArrays halves = a;
+    halves.q = rounded(a.q), halves.k = rounded(a.k), halves.v = rounded(a.v);
+    const AttentionReference want(halves);
+    for_each_table([&](const Table& table) {
+      AttentionCall call(a, KvType::bf16, table);
+      call.args.precision = Precision::bf16;
+      ThreadPool pool(2);
+      Result got = forward(pool, table, a, call.args);
+      expect_padding_untouched(got.out, a);
+      expect_near(got.out, want.out, 2e-3, "out");
+      for (size_t i = 0; i < want.lse.size(); ++i) {
+        if (std::isinf(want.lse[i])) continue;
+        EXPECT_NEAR(double{got.lse[i]}, want.lse[i], 2e-3) << i;
+      }
+      AttentionCall plain(a, KvType::bf16, table);
+      const Result exact = forward(pool, table, a, plain.args);
+      if (a.rows > 1) {
+        EXPECT_FALSE(same_bits(exact.lse, got.lse)) << "queries were not rounded";
+      }
+    });
+  }
+}
+
+// Keys in other types are multiplied as they are.
+TEST(AttentionForward, RoundsNothingThatIsStoredInF32) {
+  const AttentionArrays a(attention_cases()[2]);
+  ThreadPool pool(1);
+  AttentionCall call(a, KvType::f32, best());
+  const Result want = forward(pool, best(), a, call.args);
+  call.args.precision = Precision::bf16;
+  const Result got = forward(pool, best(), a, call.args);
+  EXPECT_TRUE(same_bits(got.out, want.out));
+}
+
 TEST(AttentionForward, ThreadsDoNotChangeBits) {
   for (const AttentionCase& shape : attention_cases()) {
     SCOPED_TRACE(shape.name);
     const AttentionArrays a(shape);
     for_each_table([&](const Table& table) {
-      for (const bool stream : {false, true}) {
-        const AttentionCall call(a, KvType::f32, table, stream);
+      for (const Way& way : kWays) {
+        SCOPED_TRACE(way.name);
+        const bool rounded = way.precision == Precision::bf16;
+        AttentionCall call(a, rounded ? KvType::bf16 : KvType::f32, table, way.stream);
+        call.args.precision = way.precision;
         ThreadPool one(1);
         const Result want = forward(one, table, a, call.args);
         for (const int threads : {2, 3, 16}) {
           ThreadPool pool(threads);
           const Result got = forward(pool, table, a, call.args);
-          EXPECT_TRUE(same_bits(got.out, want.out)) << threads << " threads, stream " << stream;
-          EXPECT_TRUE(same_bits(got.lse, want.lse)) << threads << " threads, stream " << stream;
+          EXPECT_TRUE(same_bits(got.out, want.out)) << threads << " threads";
+          EXPECT_TRUE(same_bits(got.lse, want.lse)) << threads << " threads";
         }
       }
     });
@@ -143,13 +202,15 @@ TEST(AttentionForward, RowsDoNotChangeEachOthersBits) {
     SCOPED_TRACE(shape.name);
     const AttentionArrays a(shape);
     for_each_table([&](const Table& table) {
-      for (const bool stream : {false, true}) {
-        const KvType type = shape.blocks() ? KvType::q8_0 : KvType::bf16;
-        const AttentionCall call(a, type, table, stream);
+      for (const Way& way : kWays) {
+        SCOPED_TRACE(way.name);
+        const bool rounded = way.precision == Precision::bf16;
+        AttentionCall call(a, shape.blocks() && !rounded ? KvType::q8_0 : KvType::bf16, table, way.stream);
+        call.args.precision = way.precision;
         ThreadPool pool(1);
         const Result want = forward(pool, table, a, call.args), got = row_by_row(table, a, call);
-        EXPECT_TRUE(same_bits(got.out, want.out)) << "stream " << stream;
-        EXPECT_TRUE(same_bits(got.lse, want.lse)) << "stream " << stream;
+        EXPECT_TRUE(same_bits(got.out, want.out));
+        EXPECT_TRUE(same_bits(got.lse, want.lse));
       }
     });
   }

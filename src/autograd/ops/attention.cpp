@@ -121,6 +121,7 @@ Tensor attention_cached(Context& ctx, const Tensor& q, std::span<const int64_t> 
   Tensor y = Tensor::empty(ctx, {q.rows(), o.heads * o.v_dim});
   if (ctx.dry_run()) return y;
   kernels::Attention a = describe(q, o, sinks);
+  if (ctx.compute == Compute::fast) a.precision = kernels::Precision::bf16;
   std::vector<kernels::AttentionSpan> spans;
   for (size_t s = 0; s < cached.size(); ++s) {
     if (offsets[s] == offsets[s + 1]) continue;

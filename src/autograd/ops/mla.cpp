@@ -181,6 +181,11 @@ KeysValues mla_keys_values(Context& ctx, const Tensor& kv, const Tensor& k_pe, c
   return out;
 }
 
+bool mla_absorbs_as_stored(const Context& ctx, const Tensor& kv_b) {
+  if (!kv_b.as_stored()) return false;
+  return is_read_as_stored(kv_b) || (ctx.compute == Compute::fast && weighed_type(kv_b).has_value());
+}
+
 Tensor mla_absorbed(Context& ctx, const Tensor& q, const Tensor& kv_b, std::span<const int64_t> offsets,
                     std::span<const CachedKeys> cached, const MlaDims& d, float scale,
                     const Format& kv_format) {

@@ -2,7 +2,7 @@
 // weighted sum of values, merged into the rows' state. See attention.h for why chunks are fixed.
 #include <math.h>
 
-#include "kernels/impl/attention_softmax.h"
+#include "kernels/impl/attention_forms.h"
 
 namespace frugal::kernels::KERNEL_TARGET {
 namespace {
@@ -20,46 +20,27 @@ struct Packed {
   uint32_t keys = 0, values = 0;
 };
 
+template <class Form>
 static inline const float* packed_keys(const AttentionHead& h, const AttentionScratch& s, Packed& p,
                                        int64_t block) {
-  float* slot = s.keys + (p.shared ? 0 : block) * h.qk_dim * kKeyBlock;
+  float* slot = s.keys + (p.shared ? 0 : block) * Form::units(h.qk_dim) * kKeyBlock;
   if (p.shared || !(p.keys >> block & 1)) {
     const Range keys = keys_of_block(h, p.chunk, block);
-    const char* from = static_cast<const char*>(h.k) + keys.begin * h.k_bytes;
-    const int64_t count = keys.end - keys.begin;
-    if (h.kv_type == KvType::f32) {
-      pack_columns(reinterpret_cast<const float*>(from), h.k_row, h.qk_dim, count, slot);
-    } else if (h.kv_type == KvType::bf16) {
-      pack_columns(reinterpret_cast<const uint16_t*>(from), h.k_row, h.qk_dim, count, slot);
-    } else {
-      pack_q8_columns(from, h.k_bytes, h.qk_dim, count, slot);
-    }
+    Form::pack_keys({h, static_cast<const char*>(h.k) + keys.begin * h.k_bytes, keys.end - keys.begin}, slot);
     p.keys |= 1u << block;
   }
   return slot;
 }
 
-struct Values {
-  const float* row;  // of the block's first key
-  int64_t stride;
-};
+template <class Form>
 static inline Values packed_values(const AttentionHead& h, const AttentionScratch& s, Packed& p,
                                    int64_t block) {
   const Range keys = keys_of_block(h, p.chunk, block);
   const char* from = static_cast<const char*>(h.v) + keys.begin * h.v_bytes;
-  if (h.kv_type == KvType::f32 && h.v_dim == h.v_padded) {
-    return {reinterpret_cast<const float*>(from), h.v_row};
-  }
-  float* slot = s.values + (p.shared ? 0 : block) * kKeyBlock * h.v_padded;
+  if (Form::in_place(h)) return {reinterpret_cast<const float*>(from), h.v_row};
+  float* slot = s.values + (p.shared ? 0 : block) * (kKeyBlock / Form::kKeysPerUnit) * h.v_padded;
   if (p.shared || !(p.values >> block & 1)) {
-    const int64_t count = keys.end - keys.begin;
-    if (h.kv_type == KvType::f32) {
-      widen_rows(reinterpret_cast<const float*>(from), h.v_row, h.v_dim, count, slot, h.v_padded);
-    } else if (h.kv_type == KvType::bf16) {
-      widen_rows(reinterpret_cast<const uint16_t*>(from), h.v_row, h.v_dim, count, slot, h.v_padded);
-    } else {
-      widen_q8_rows(from, h.v_bytes, h.v_dim, count, slot, h.v_padded);
-    }
+    Form::pack_values({h, from, keys.end - keys.begin}, slot);
     p.values |= 1u << block;
   }
   return {slot, h.v_padded};
@@ -80,17 +61,21 @@ struct Block {
   }
 };
 
+template <class Form>
 static inline void score_block(const Block& b, int64_t block, const float* keys) {
+  const int64_t depth = Form::units(b.h.qk_dim);
   for (int64_t i = 0; i < b.rows; i += kTileRows) {
     const Range columns = overlap(b.seen_by_strip(i), {block * kKeyBlock, (block + 1) * kKeyBlock});
     if (columns.begin >= columns.end) continue;
     const Range whole = whole_vectors(columns);
-    strip<TileForm::assign>(b.strip_rows(i), (whole.end - whole.begin) / kLanes, b.h.qk_dim,
-                            b.s.q + i * b.h.qk_dim, b.h.qk_dim, keys + (whole.begin - block * kKeyBlock),
-                            kKeyBlock, b.s.scores + i * kKeyChunk + whole.begin, kKeyChunk);
+    strip<TileForm::assign, typename Form::Unit>(b.strip_rows(i), (whole.end - whole.begin) / kLanes, depth,
+                                                 b.s.q + i * depth, depth,
+                                                 keys + (whole.begin - block * kKeyBlock), kKeyBlock,
+                                                 b.s.scores + i * kKeyChunk + whole.begin, kKeyChunk);
   }
 }
 
+template <class Form>
 static inline void softmax_block(const Block& b, AttentionState to) {
   for (int64_t i = 0; i < b.rows; i += kTileRows) {
     const Range strip = b.seen_by_strip(i), whole = whole_vectors(strip);
@@ -100,34 +85,38 @@ static inline void softmax_block(const Block& b, AttentionState to) {
         continue;
       }
       softmax_row(b.s.scores + row * kKeyChunk, whole, b.within_chunk(seen_by(b.h, b.first + row)), b.h.scale,
-                  to.max + row, to.sum + row);
+                  to.max + row, to.sum + row, Form::keep);
     }
   }
 }
 
+template <class Form>
 static inline void weigh_values(const Block& b, int64_t block, Values values, float* out) {
+  constexpr int64_t kKeys = Form::kKeysPerUnit;
   const int64_t vectors = b.h.v_padded / kLanes;
   for (int64_t j = 0; j < vectors;) {
     const int width = next_vectors(vectors - j);
     for (int64_t i = 0; i < b.rows; i += kTileRows) {
       const Range keys = overlap(b.seen_by_strip(i), {block * kKeyBlock, (block + 1) * kKeyBlock});
       if (keys.begin >= keys.end) continue;
-      kTiles<TileForm::add>.of[b.strip_rows(i) - 1][width - 1](
-          keys.end - keys.begin, b.s.scores + i * kKeyChunk + keys.begin, kKeyChunk,
-          values.row + (keys.begin - block * kKeyBlock) * values.stride + j * kLanes, values.stride,
-          out + i * b.h.v_padded + j * kLanes, b.h.v_padded);
+      const Range units = {keys.begin / kKeys, (keys.end + kKeys - 1) / kKeys};
+      kTiles<TileForm::add, typename Form::Unit>.of[b.strip_rows(i) - 1][width - 1](
+          units.end - units.begin, b.s.scores + i * kKeyChunk + units.begin, kKeyChunk,
+          values.row + (units.begin - block * (kKeyBlock / kKeys)) * values.stride + j * kLanes,
+          values.stride, out + i * b.h.v_padded + j * kLanes, b.h.v_padded);
     }
     j += width;
   }
 }
 
+template <class Form>
 static inline void add_chunk(const Block& b, Packed& packed, AttentionState state) {
   const Range seen = b.within_chunk(seen_by(b.h, b.first, b.first + b.rows - 1));
   if (seen.begin >= seen.end) return;
-  copy_rows(b.h.q, b.h.q_row, b.h.group, b.h.qk_dim, b.first, b.first + b.rows, b.s.q, b.h.qk_dim);
+  Form::pack_queries(b.h, b.first, b.first + b.rows, b.s.q);
   const Range blocks = {seen.begin / kKeyBlock, (seen.end + kKeyBlock - 1) / kKeyBlock};
   for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-    score_block(b, block, packed_keys(b.h, b.s, packed, block));
+    score_block<Form>(b, block, packed_keys<Form>(b.h, b.s, packed, block));
   }
   // Rows that have seen nothing yet take the chunk's result as it is: no merge.
   const bool direct = untouched(state, b.rows);
@@ -135,9 +124,9 @@ static inline void add_chunk(const Block& b, Packed& packed, AttentionState stat
   if (!direct) {
     for (int64_t i = 0; i < b.rows * b.h.v_padded; i += kLanes) store(to.out + i, zero());
   }
-  softmax_block(b, to);
+  softmax_block<Form>(b, to);
   for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-    weigh_values(b, block, packed_values(b.h, b.s, packed, block), to.out);
+    weigh_values<Form>(b, block, packed_values<Form>(b.h, b.s, packed, block), to.out);
   }
   for (int64_t row = 0; row < b.rows && !direct; ++row) {
     merge_row(b.h.v_padded, state.max + row, state.sum + row, state.out + row * b.h.v_padded, to.max[row],
@@ -145,17 +134,23 @@ static inline void add_chunk(const Block& b, Packed& packed, AttentionState stat
   }
 }
 
-}  // namespace
-
-void attention_forward(const AttentionHead& h, const AttentionTask& task) {
+template <class Form>
+static inline void add_chunks(const AttentionHead& h, const AttentionTask& task) {
   const bool one_block = task.row_end - task.row_begin <= kRowBlock;
   for (int64_t chunk = task.chunk_begin; chunk < task.chunk_end; ++chunk) {
     Packed packed{.chunk = chunk, .shared = one_block};
     for (int64_t row = task.row_begin; row < task.row_end; row += kRowBlock) {
       const Block block = {h, task.scratch, row, smaller(kRowBlock, task.row_end - row), chunk * kKeyChunk};
-      add_chunk(block, packed, state_at(task.state, row - task.row_begin, h.v_padded));
+      add_chunk<Form>(block, packed, state_at(task.state, row - task.row_begin, h.v_padded));
     }
   }
+}
+
+}  // namespace
+
+void attention_forward(const AttentionHead& h, const AttentionTask& task) {
+  if (h.rounded) return add_chunks<PairForm>(h, task);
+  add_chunks<FloatForm>(h, task);
 }
 
 void attention_merge(int64_t rows, int64_t v_padded, const AttentionState& from, const AttentionState& to) {

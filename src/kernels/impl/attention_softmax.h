@@ -10,9 +10,11 @@ static inline float exp_of(float x) {
   return exp(broadcast(x))[0];
 }
 
-// Scores of one row become exp(scale * score - max) over `whole`; outside `seen` they are 0.
+// Scores of one row become exp(scale * score - max) over `whole`; outside `seen` they are 0. keep(scores, j,
+// weights) stores kLanes of them as what they stand for from then on, and returns that for their sum.
+template <class Keep>
 static inline void softmax_row(float* scores, Range whole, Range seen, float scale, float* max_out,
-                               float* sum_out) {
+                               float* sum_out, Keep&& keep) {
   Vec most = broadcast(-__builtin_inff());
   for (int64_t j = whole.begin; j < whole.end; j += kLanes) {
     most = max(most, mask_outside(load(scores + j), j, seen));
@@ -25,10 +27,14 @@ static inline void softmax_row(float* scores, Range whole, Range seen, float sca
     const Vec x = mask_outside(load(scores + j), j, seen);
     // Rounding may leave the largest a little above 0, which exp_nonpositive stands.
     const Vec e = exp_nonpositive(fma(x, broadcast(scale), offset));
-    store(scores + j, e);
-    sum = sum + e;
+    sum = sum + keep(scores, j, e);
   }
   *sum_out = reduce_add(sum);
+}
+
+static inline Vec keep_float(float* scores, int64_t j, Vec weights) {
+  store(scores + j, weights);
+  return weights;
 }
 
 static inline void merge_row(int64_t width, float* max_to, float* sum_to, float* out_to, float max_from,

@@ -165,7 +165,7 @@ static inline void add_chunk(const Rows& b, AttentionState state) {
       to.max[row] = -__builtin_inff(), to.sum[row] = 0;
       if (keys.begin >= keys.end) continue;
       softmax_row(b.s.scores + row * kKeyChunk, whole, b.within_chunk(seen_by(b.h, b.first + row)), b.h.scale,
-                  to.max + row, to.sum + row);
+                  to.max + row, to.sum + row, keep_float);
     }
     if (keys.begin >= keys.end) continue;
     weigh<kType>(b.strip_rows(i),

@@ -1,0 +1,146 @@
+// How a block of keys, values, queries and weights lies in scratch for the tiles: as f32, as f32 rounded to
+// bf16, or as pairs of bf16 that the machine multiplies two at a time.
+#pragma once
+
+#include "kernels/impl/attention_softmax.h"
+
+namespace frugal::kernels::KERNEL_TARGET {
+namespace {
+
+// `count` keys or values of a head from `from` on, those of one block.
+struct Stored {
+  const AttentionHead& h;
+  const char* from;
+  int64_t count;
+};
+
+// A block of values: of the first key (or pair of keys), and from one to the next.
+struct Values {
+  const float* row;
+  int64_t stride;
+};
+
+struct FloatForm {
+  using Unit = Single;
+  static constexpr int kKeysPerUnit = 1;
+  static inline int64_t units(int64_t dim) { return dim; }
+
+  static inline void pack_keys(const Stored& k, float* to) {
+    const AttentionHead& h = k.h;
+    if (h.kv_type == KvType::f32) {
+      pack_columns(reinterpret_cast<const float*>(k.from), h.k_row, h.qk_dim, k.count, to);
+    } else if (h.kv_type == KvType::bf16) {
+      pack_columns(reinterpret_cast<const uint16_t*>(k.from), h.k_row, h.qk_dim, k.count, to);
+    } else {
+      pack_q8_columns(k.from, h.k_bytes, h.qk_dim, k.count, to);
+    }
+  }
+  // Values that tiles can read where they are.
+  static inline bool in_place(const AttentionHead& h) {
+    return h.kv_type == KvType::f32 && h.v_dim == h.v_padded;
+  }
+  static inline void pack_values(const Stored& v, float* to) {
+    const AttentionHead& h = v.h;
+    if (h.kv_type == KvType::f32) {
+      widen_rows(reinterpret_cast<const float*>(v.from), h.v_row, h.v_dim, v.count, to, h.v_padded);
+    } else if (h.kv_type == KvType::bf16) {
+      widen_rows(reinterpret_cast<const uint16_t*>(v.from), h.v_row, h.v_dim, v.count, to, h.v_padded);
+    } else {
+      widen_q8_rows(v.from, h.v_bytes, h.v_dim, v.count, to, h.v_padded);
+    }
+  }
+  static inline void pack_queries(const AttentionHead& h, int64_t begin, int64_t end, float* to) {
+    copy_rows(h.q, h.q_row, h.group, h.qk_dim, begin, end, to, h.qk_dim);
+  }
+  static inline Vec keep(float* scores, int64_t j, Vec weights) { return keep_float(scores, j, weights); }
+};
+
+// The numbers that PairForm multiplies, one at a time.
+struct RoundedForm : FloatForm {
+  static inline void pack_queries(const AttentionHead& h, int64_t begin, int64_t end, float* to) {
+    FloatForm::pack_queries(h, begin, end, to);
+    for_vectors((end - begin) * h.qk_dim,
+                [&](int64_t i, auto part) { put(to + i, widen(narrow(get(to + i, part))), part); });
+  }
+  static inline Vec keep(float* scores, int64_t j, Vec weights) {
+    return keep_float(scores, j, widen(narrow(weights)));
+  }
+};
+
+#if defined(__AVX512BF16__)
+// Pairs along the head's width in keys and queries, along the keys in values and weights; the second of a
+// last odd one is 0. Pairs are the same for every row, because chunks begin at even keys.
+struct PairForm {
+  using Unit = Pair;
+  static constexpr int kKeysPerUnit = 2;
+  static inline int64_t units(int64_t dim) { return (dim + 1) / 2; }
+  static inline bool in_place(const AttentionHead&) { return false; }
+
+  static inline Vec load_pairs(const uint16_t* from, int64_t n) {
+    return n >= 2 * kLanes ? (Vec)_mm512_loadu_si512(from)
+                           : (Vec)_mm512_maskz_loadu_epi16(
+                                 static_cast<__mmask32>(_bzhi_u32(~0u, static_cast<uint32_t>(n))), from);
+  }
+
+  static inline void pack_keys(const Stored& k, float* to) {
+    const int64_t dim = k.h.qk_dim, row = k.h.k_row;
+    const auto* from = reinterpret_cast<const uint16_t*>(k.from);
+    for (int64_t j = 0; j < kKeyBlock; j += kLanes) {
+      for (int64_t d = 0; d < dim; d += 2 * kLanes) {
+        Vec square[kLanes];
+        transposed_rows(
+            k.count - j, [&](int i) { return load_pairs(from + (j + i) * row + d, dim - d); }, square);
+        const int64_t n = smaller(kLanes, units(dim - d));
+        if (n == kLanes) {
+#pragma GCC unroll 16
+          for (int i = 0; i < kLanes; ++i) store(to + (d / 2 + i) * kKeyBlock + j, square[i]);
+        } else {
+          for (int64_t i = 0; i < n; ++i) store(to + (d / 2 + i) * kKeyBlock + j, square[i]);
+        }
+      }
+    }
+  }
+
+  static inline void pack_values(const Stored& v, float* to) {
+    const AttentionHead& h = v.h;
+    const auto* from = reinterpret_cast<const uint16_t*>(v.from);
+    for (int64_t j = 0; j < v.count; j += 2, to += h.v_padded) {
+      const uint16_t *first = from + j * h.v_row, *second = first + h.v_row;
+      for (int64_t i = 0; i < h.v_padded; i += kLanes) {
+        const __mmask16 mask = first_lanes(static_cast<int>(larger(0, smaller(kLanes, h.v_dim - i))));
+        const __mmask16 both = j + 1 < v.count ? mask : static_cast<__mmask16>(0);
+        const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, first + i)),
+                      high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(both, second + i));
+        store(to + i, (Vec)_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+      }
+    }
+  }
+
+  static inline void pack_queries(const AttentionHead& h, int64_t begin, int64_t end, float* to) {
+    const int64_t stride = units(h.qk_dim);
+    for (int64_t row = begin; row < end; ++row, to += stride) {
+      const float* from = h.q + row / h.group * h.q_row + row % h.group * h.qk_dim;
+      auto* halves = reinterpret_cast<uint16_t*>(to);
+      halves[2 * stride - 1] = 0;
+      int64_t i = 0;
+      for (; i + kLanes <= h.qk_dim; i += kLanes) store(halves + i, load(from + i));
+      if (i < h.qk_dim) {
+        const int n = static_cast<int>(h.qk_dim - i);
+        store_first(halves + i, load_first(from + i, n), n);
+      }
+    }
+  }
+
+  // Behind what was read already: a weight takes half the room of its score.
+  static inline Vec keep(float* scores, int64_t j, Vec weights) {
+    const __m256i halves = (__m256i)_mm512_cvtneps_pbh((__m512)weights);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(reinterpret_cast<uint16_t*>(scores) + j), halves);
+    return widen((HalfVec)halves);
+  }
+};
+#else
+using PairForm = RoundedForm;
+#endif
+
+}  // namespace
+}  // namespace frugal::kernels::KERNEL_TARGET
