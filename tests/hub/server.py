@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model hub on loopback that misbehaves on request, for tests/hub and tests/cli.
 
-Usage: server.py FOLDER. Prints its port, and writes every request (method, path, Range, If-Range, Authorization) as a
+Usage: server.py FOLDER [CERTIFICATE.pem]. With a certificate (and its key) it speaks TLS. Prints its port, and writes every request (method, path, Range, If-Range, Authorization) as a
 line of JSON to FOLDER/requests.jsonl. It ends when standard input is closed. Files are FOLDER/files/OWNER/NAME/PATH.
 
 FOLDER/faults.json is read anew with every request: {"PATH": {...}} for the last part of a path, "api" for lists:
@@ -22,6 +22,7 @@ import http.server
 import json
 import pathlib
 import re
+import ssl
 import sys
 import threading
 import urllib.parse
@@ -136,6 +137,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 def main() -> None:
     server = Server(("127.0.0.1", 0), Handler)
+    if len(sys.argv) > 2:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[2])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)
     sys.stdin.read()
