@@ -19,7 +19,9 @@ namespace frugal {
 
 class MockServer {
  public:
-  explicit MockServer(const fs::path& folder) : folder_(folder) {
+  enum class Scheme { http, https };  // https: with the certificate of tests/golden/tls
+  explicit MockServer(const fs::path& folder, Scheme scheme = Scheme::http)
+      : folder_(folder), scheme_(scheme) {
     fs::create_directories(folder / "files");
     int in[2], out[2];
     if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) fail("no pipes for the server");
@@ -28,7 +30,9 @@ class MockServer {
       ::dup2(in[0], 0);
       ::dup2(out[1], 1);
       const std::string script = std::string(FRUGAL_SOURCE_DIR) + "/tests/mock_server.py";
-      ::execlp(FRUGAL_PYTHON, FRUGAL_PYTHON, script.c_str(), folder.c_str(), nullptr);
+      const std::string certificate = std::string(FRUGAL_SOURCE_DIR) + "/tests/golden/tls/server.pem";
+      ::execlp(FRUGAL_PYTHON, FRUGAL_PYTHON, script.c_str(), folder.c_str(),
+               scheme == Scheme::https ? certificate.c_str() : nullptr, nullptr);
       _exit(98);
     }
     ::close(in[0]);
@@ -50,7 +54,7 @@ class MockServer {
 
   // "localhost" and "127.0.0.1" are two hosts to a client.
   std::string url(const std::string& path = "", const std::string& host = "127.0.0.1") const {
-    return "http://" + host + ":" + port_ + path;
+    return (scheme_ == Scheme::https ? "https://" : "http://") + host + ":" + port_ + path;
   }
   void add(const std::string& path, const std::string& content) const {
     const fs::path file = folder_ / "files" / path;
@@ -73,6 +77,7 @@ class MockServer {
 
  private:
   fs::path folder_;
+  Scheme scheme_;
   std::string port_;
   pid_t child_ = -1;
   int input_ = -1;

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A server on loopback that misbehaves on request: a model hub (GET) and an OpenAI-compatible endpoint (POST).
 
-Usage: mock_server.py FOLDER. Prints its port, and writes every request as a line of JSON to FOLDER/requests.jsonl (GET:
-path, range, if_range, authorization, host; POST: path, authorization, body). It ends when standard input is closed. Files of
-the hub are FOLDER/files/OWNER/NAME/PATH.
+Usage: mock_server.py FOLDER [CERTIFICATE.pem]. With a certificate (and its key) it speaks TLS. Prints its port, and writes
+every request as a line of JSON to FOLDER/requests.jsonl (GET: path, range, if_range, authorization, host; POST: path,
+authorization, body). It ends when standard input is closed. Files of the hub are FOLDER/files/OWNER/NAME/PATH.
 
 FOLDER/faults.json is read anew with every request: {"NAME": {...}}.
 
@@ -41,6 +41,7 @@ import http.server
 import json
 import pathlib
 import re
+import ssl
 import sys
 import threading
 import time
@@ -224,6 +225,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 def main() -> None:
     server = Server(("127.0.0.1", 0), Handler)
+    if len(sys.argv) > 2:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(sys.argv[2])
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.server_address[1], flush=True)
     sys.stdin.read()

@@ -143,6 +143,11 @@ def main():
         failures += compare("spm, llama.cpp", found, theirs(path, texts), texts)
         failures += compare("spm, tokenizers", found, huggingface(program, path, folder, texts), texts)
         failures += compare("spm, sentencepiece", found, [model.encode(t) for t in texts], texts)
+        # The tokenizer.json that `huggingface` left, as a vocabulary of scores again.
+        again = pathlib.Path(folder) / "again.gguf"
+        subprocess.run([program, "convert", pathlib.Path(folder) / "hf", again, "--quiet"], check=True)
+        failures += compare("spm from tokenizer.json, tokenizers", ours(program, again, texts), found, texts)
+        failures += compare("spm from tokenizer.json, llama.cpp", ours(program, again, texts), theirs(again, texts), texts)
     print(f"{failures} failures")
     return failures > 0
 

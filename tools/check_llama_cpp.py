@@ -34,7 +34,7 @@ NOT_IN_GGUF = {"v3_halves": "rope_interleave", "v3_yarn_ratio": "mscale", "gpt_o
 # llama.cpp wants experts in every layer of a qwen2moe, and biases in a pangu-embedded.
 REFUSED_THERE = {"qwen2_moe", "pangu_embedded_tied"}
 # What `convert` says of families that GGUF has no architecture for.
-NOT_WRITTEN = "cannot be written as GGUF yet"
+NOT_WRITTEN = "GGUF has no architecture for"
 # It looks GELU up in a table of half precision.
 ROUGH_THERE = {"gpt2", "gpt2_untied"}
 PROMPTS = ["The capital of France is", "Once upon a time", "def main():\n    ", "2 + 2 ="]

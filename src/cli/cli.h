@@ -23,6 +23,7 @@ struct Environment {
   std::string models;   // FRUGAL_MODELS: where pulled models are, instead of the user's data directory
   std::string hf_endpoint;  // HF_ENDPOINT: the model hub
   std::string hf_token;     // HF_TOKEN: sent to that hub and to nobody else
+  std::string ca_file;      // SSL_CERT_FILE: certificates of the authorities to trust, not the system's
   std::string home;         // HOME
   std::string data_home;    // XDG_DATA_HOME
   std::string config_home;  // XDG_CONFIG_HOME

@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   environment.models = variable("FRUGAL_MODELS");
   environment.hf_endpoint = variable("HF_ENDPOINT");
   environment.hf_token = variable("HF_TOKEN");
+  environment.ca_file = variable("SSL_CERT_FILE");
   environment.home = variable("HOME");
   environment.data_home = variable("XDG_DATA_HOME");
   environment.config_home = variable("XDG_CONFIG_HOME");

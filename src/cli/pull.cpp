@@ -69,6 +69,7 @@ hub::PullOptions pull_options(const PullArguments& a, const Environment& environ
         "--store");
   if (!environment.hf_endpoint.empty()) options.endpoint = environment.hf_endpoint;
   options.token = environment.hf_token;
+  options.ca_file = environment.ca_file;
   options.user_agent = fmt::format("frugal/{}", kVersion);
   options.sha256 = a.sha256;
   options.again = a.again;
@@ -151,9 +152,9 @@ void declare_pull(Command& command, const Environment& environment) {
   command.option("--attempts", a->attempts, "Failures in a row before giving up");
   command.flag("--again", a->again, "Fetch what is there, too");
   command.footer(
-      "HF_ENDPOINT names another hub, HF_TOKEN is sent to it and to no other host. A pull that was cut short "
-      "goes "
-      "on where it was. Models are kept in FRUGAL_MODELS, else in frugal/models of XDG_DATA_HOME or "
+      "HF_ENDPOINT names another hub, HF_TOKEN is sent to it and to no other host; SSL_CERT_FILE names the "
+      "certificates to trust. A pull that was cut short goes on where it was. Models are kept in "
+      "FRUGAL_MODELS, else in frugal/models of XDG_DATA_HOME or "
       "~/.cache.");
   command.action([a, environment] { pull(*a, environment); });
 }

@@ -42,6 +42,7 @@ class Pull {
         client_({.user_agent = options.user_agent,
                  .token = options.token,
                  .token_origin = net::origin_of(endpoint_),
+                 .ca_file = options.ca_file,
                  .connect_seconds = options.connect_seconds,
                  .stall_seconds = options.stall_seconds,
                  .stop = options.stop}) {}

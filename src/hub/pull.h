@@ -14,6 +14,7 @@ struct PullOptions {
   fs::path store;
   std::string endpoint = "https://huggingface.co";  // of hf: sources
   std::string token;                                // for `endpoint` only
+  std::string ca_file;                              // as net::HttpOptions has it
   std::string user_agent = "frugal";
   std::string sha256;  // of a URL's file, where its user knows it
   bool again = false;  // fetch what is there, too

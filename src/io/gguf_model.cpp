@@ -175,6 +175,19 @@ const GgufEntry* GgufModel::find(const std::string& name) const {
   return nullptr;
 }
 
+// Files before April 2024 (Mixtral's) have a tensor for each expert: blk.0.ffn_gate.3.weight.
+void GgufModel::place_alone(Place& place) const {
+  constexpr std::string_view kStack = "_exps.weight";
+  if (!place.name.ends_with(kStack)) return;
+  const std::string name =
+      fmt::format("{}.{}.weight", place.name.substr(0, place.name.size() - kStack.size()), place.expert);
+  const GgufEntry* entry = find(name);
+  if (entry == nullptr) return;
+  place.entry = entry;
+  place.name = name;
+  place.expert = -1;
+}
+
 GgufModel::Place GgufModel::place_of(const std::string& parameter) const {
   const GgufPlace wanted = place_in_gguf(names_, parameter);
   Place place;
@@ -182,6 +195,7 @@ GgufModel::Place GgufModel::place_of(const std::string& parameter) const {
   place.name = wanted.name;
   place.expert = wanted.expert;
   place.entry = find(place.name);
+  if (place.entry == nullptr && place.expert >= 0) place_alone(place);
   if (place.layout == GgufLayout::split_kv && place.entry == nullptr) {
     place.entry = find(with_layer("blk.{}.attn_k_b.weight", wanted.layer));
     place.second = find(with_layer("blk.{}.attn_v_b.weight", wanted.layer));

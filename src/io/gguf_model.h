@@ -49,6 +49,7 @@ class GgufModel {
   GgufFacts facts(const std::string& architecture) const;
   const GgufEntry* find(const std::string& name) const;
   Place place_of(const std::string& parameter) const;
+  void place_alone(Place& place) const;
   void check(const ParameterList& wanted, std::span<const Place> places, Weights weights) const;
   Tensor take(Context& ctx, const Place& place, const Shape& shape, const ParameterInfo& info,
               Weights weights) const;

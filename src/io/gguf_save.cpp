@@ -26,8 +26,10 @@ struct Output {
 const GgufFamily& family_of(const Json& config) {
   const Architecture* architecture = find_architecture(config);
   CHECK(architecture != nullptr, "a model of no known architecture");
-  if (architecture->gguf == nullptr)
-    fail("models of type {} cannot be written as GGUF yet", architecture->model_type);
+  if (architecture->gguf == nullptr) {
+    fail("GGUF has no architecture for {}: no other program could read the file; write a directory instead",
+         architecture->model_type);
+  }
   return *architecture->gguf;
 }
 

@@ -143,6 +143,7 @@ HttpHead HttpClient::once(const std::string& url, const std::vector<std::string>
   set(CURLOPT_USERAGENT, options_.user_agent.c_str());
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_FOLLOWLOCATION, 0L);
+  if (!options_.ca_file.empty()) set(CURLOPT_CAINFO, options_.ca_file.c_str());
   set(CURLOPT_NOSIGNAL, 1L);
   set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_seconds * 1000));
   set(CURLOPT_LOW_SPEED_LIMIT, 1L);

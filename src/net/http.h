@@ -19,6 +19,7 @@ struct HttpOptions {
   std::string user_agent = "frugal";
   std::string token;  // sent as a bearer token to `token_origin` only, never after a redirect elsewhere
   std::string token_origin;  // origin_of() a URL
+  std::string ca_file;       // certificates (PEM) of the authorities to trust; empty: the system's
   double connect_seconds = 20;
   double stall_seconds = 30;  // no byte for so long is a failure
   double total_seconds = 0;   // of one request; 0: as long as bytes come

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "text/byte_alphabet.h"
 #include "text/ggml_json.h"
+#include "text/ggml_spm.h"
 #include "text/token_decoder.h"
 #include "text/tokenizer_state.h"
 
@@ -196,9 +197,9 @@ GgmlVocabulary Tokenizer::to_ggml(int64_t rows) const {
   if (rows < vocab_size()) {
     fail("the tokenizer has {} tokens, the model only {} rows of embeddings", vocab_size(), rows);
   }
+  const bool characters = !s.pre->byte_level();
   GgmlVocabulary out;
-  out.pre = ggml_pre();
-  if (out.pre.empty()) {
+  if (!characters && (out.pre = ggml_pre()).empty()) {
     fail("llama.cpp has no name for this tokenizer's pre-tokeniser, so GGUF cannot say how it splits text");
   }
   struct Texts {
@@ -216,9 +217,13 @@ GgmlVocabulary Tokenizer::to_ggml(int64_t rows) const {
   for (const AddedToken& token : s.added.tokens()) {
     set(token.id, token.content, token.special ? GgmlTokenType::control : GgmlTokenType::user_defined);
   }
-  for (const auto& [left, right] : file.merges) texts->merges.push_back(left + " " + right);
   out.tokens.assign(texts->tokens.begin(), texts->tokens.end());
-  out.merges.assign(texts->merges.begin(), texts->merges.end());
+  if (characters) {
+    set_spm(file, s.added.tokens(), out);
+  } else {
+    for (const auto& [left, right] : file.merges) texts->merges.push_back(left + " " + right);
+    out.merges.assign(texts->merges.begin(), texts->merges.end());
+  }
   out.storage = texts;
   out.bos = bos_id();
   out.eos = eos_id();

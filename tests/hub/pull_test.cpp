@@ -76,6 +76,38 @@ class PullTest : public testing::Test {
 #define EXPECT_SAYS(text, part) \
   EXPECT_NE((text).find(part), std::string::npos) << (text) << " lacks " << (part)
 
+class TlsPullTest : public PullTest {
+ protected:
+  void SetUp() override {
+    PullTest::SetUp();
+    hub_ = std::make_unique<MockServer>(dir_ / "hub", MockServer::Scheme::https);
+    options_.endpoint = hub_->url("", "localhost");
+    options_.ca_file = std::string(FRUGAL_SOURCE_DIR) + "/tests/golden/tls/ca.pem";
+  }
+};
+
+TEST_F(TlsPullTest, ResumesAndChecksUnderAPrivateAuthority) {
+  ASSERT_TRUE(options_.endpoint.starts_with("https://localhost:"));
+  hub_->faults({{"model.safetensors", {{"cut", 70'000}}}});
+  pull();
+  EXPECT_EQ(stored("o/m/model.safetensors"), weights_);
+  EXPECT_EQ(ranges(), (std::vector<std::string>{"", "bytes=70000-"}));
+  hub_->faults({{"model.safetensors", {{"wrong_bytes", 9}}}});
+  options_.again = true;
+  const std::string broken = error();
+  EXPECT_SAYS(broken, "not what it should be");
+}
+
+TEST_F(TlsPullTest, AnUnknownAuthorityIsRefusedAtOnce) {
+  options_.ca_file.clear();
+  const std::string unknown = error();
+  EXPECT_SAYS(unknown, "certificate");
+  EXPECT_TRUE(hub_->requests().empty());
+  options_.ca_file = (dir_ / "none.pem").string();
+  const std::string missing = error();
+  EXPECT_SAYS(missing, "none.pem");
+}
+
 TEST_F(PullTest, TakesWhatAModelNeeds) {
   const PullResult result = pull();
   EXPECT_EQ(result.directory, options_.store / "o" / "m");

@@ -254,6 +254,28 @@ TEST_F(GgufModels, OldLatentAttentionFiles) {
   EXPECT_LT(relative_error(logits_of(*mapped, golden_batch(golden)), floats(golden, "logits")), 1e-4);
 }
 
+// Files of before April 2024: a tensor for each expert.
+TEST_F(GgufModels, OldMixtralFiles) {
+  const fs::path path = written("mixtral", &formats::q8_0);
+  const auto original = load_model(ctx_, path, Weights::mapped);
+  Changes changes;
+  changes.keep = [](const GgufEntry& e) { return !contains(e.name, "_exps."); };
+  EachParameter each([&](const std::string& parameter, Tensor& value, const ParameterInfo& info) {
+    if (info.role != Role::expert) return;
+    const std::vector<int64_t> numbers = numbered(parameter).numbers;
+    const char* kind = contains(parameter, ".w1.") ? "gate" : contains(parameter, ".w3.") ? "up" : "down";
+    changes.extra.push_back(
+        {{fmt::format("blk.{}.ffn_{}.{}.weight", numbers[0], kind, numbers[1]), &formats::f32, value.shape()},
+         value.decoded()});
+  });
+  original->visit(each);
+  const auto old = load_model(ctx_, changed(path, changes), Weights::mapped);
+  EXPECT_EQ(values_of(*old), values_of(*original));
+  EXPECT_EQ(old->config()["model_type"], "mixtral");
+  changes.extra.pop_back();
+  EXPECT_CONTAINS(message(changed(path, changes)), "1 missing: blk.1.ffn_down_exps.weight");
+}
+
 TEST_F(GgufModels, WhatGgufCannotSayIsAnError) {
   for (const auto& [name, part] : {std::pair{"v3_halves", "rope_interleave"},
                                    {"v3_yarn_ratio", "mscale"},
@@ -267,6 +289,12 @@ TEST_F(GgufModels, WhatGgufCannotSayIsAnError) {
     EXPECT_FALSE(fs::exists(dir_ / (std::string(name) + ".gguf")));
   }
   EXPECT_THROW(written("smollm", &formats::f8_e4m3), UsageError);
+  try {
+    written("pangu_pro_moe");
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_CONTAINS(std::string(error.what()), "GGUF has no architecture for PanguProMoE");
+  }
 }
 
 TEST_F(GgufModels, MissingExtraAndMisshapenTensors) {

@@ -259,6 +259,76 @@ TEST(GgmlVocabularies, BadOnesAreErrors) {
   EXPECT_NE(message([&] { Tokenizer::from_ggml(bpe, "f.gguf"); }), "no error");
 }
 
+// Characters that fall back to bytes: the tokenizer.json of such a vocabulary, and from there to GGUF again.
+TEST(GgmlVocabularies, CharactersWithBytesComeBack) {
+  Owned v = small_spm();
+  v.chat_template = "{{ messages }}";
+  const Tokenizer spm = Tokenizer::from_ggml(v, "x");
+  const Tokenizer json = Tokenizer::from_json(spm.json(), spm.config_json(), "tokenizer.json");
+  const GgmlVocabulary made = json.to_ggml(json.vocab_size() + 2);
+  EXPECT_EQ(made.model, "llama");
+  EXPECT_EQ(made.pre, "default");
+  EXPECT_EQ(made.unknown, 0);
+  EXPECT_EQ(made.bos, 1);
+  EXPECT_EQ(made.eos, 2);
+  EXPECT_EQ(made.add_bos, true);
+  EXPECT_EQ(made.add_space_prefix, true);
+  EXPECT_EQ(made.chat_template, v.chat_template);
+  for (size_t id = 0; id < v.tokens.size(); ++id) {
+    EXPECT_EQ(made.tokens[id], v.tokens[id]);
+    EXPECT_TRUE(v.type(id) == Type::unused || made.types[id] == v.types[id]) << v.tokens[id];
+  }
+  EXPECT_EQ(made.type(v.tokens.size()), Type::unused);
+  const Tokenizer back = Tokenizer::from_ggml(made, "x");
+  Rng rng(5);
+  static const std::string kParts[] = {"a",  "b",   " ",   "ab",   "abab", "é", "ü",
+                                       "\n", "<s>", "[X]", "    ", "日",   "▁"};
+  for (int i = 0; i < 500; ++i) {
+    std::string text;
+    for (uint64_t n = rng.bits64() % 12; n > 0; --n) text += kParts[rng.bits64() % std::size(kParts)];
+    EXPECT_EQ(back.encode(text), json.encode(text)) << text;
+    const EncodeOptions control{.add_special = true, .parse_special = true};
+    EXPECT_EQ(back.encode(text, control), json.encode(text, control)) << text;
+    EXPECT_EQ(back.encode(text, control), spm.encode(text, control)) << text;
+  }
+}
+
+TEST(GgmlVocabularies, WhatScoresCannotSayIsAnError) {
+  const Tokenizer spm = Tokenizer::from_ggml(small_spm(), "x");
+  const auto changed = [&](auto change) {
+    Json json = parse_json(spm.json(), "x");
+    change(json);
+    return message([&] {
+      const Tokenizer t = Tokenizer::from_json(to_text(json), spm.config_json(), "x");
+      t.to_ggml(t.vocab_size());
+    });
+  };
+  EXPECT_EQ(changed([](Json&) {}), "no error");
+  const auto expect = [&](const std::string& part, auto change) {
+    const std::string text = changed(change);
+    EXPECT_NE(text.find(part), std::string::npos) << text;
+  };
+  expect("do not merge into", [](Json& j) { j["model"]["merges"].erase(0); });
+  expect("not of neighbouring ranks", [](Json& j) {
+    Json& merges = j["model"]["merges"];  // "▁▁▁▁" is made in one way only, "▁ab" in two
+    for (size_t i = 0; i < merges.size(); ++i) {
+      if (merges[i] != "▁ ab") continue;
+      const Json moved = merges[i];
+      merges.erase(i);
+      merges.push_back(moved);
+      return;
+    }
+  });
+  expect("normalizer", [](Json& j) {
+    j["normalizer"] = {{"type", "Sequence"},
+                       {"normalizers", Json::array({{{"type", "NFKC"}}, j["normalizer"]})}};
+  });
+  expect("spaces stay spaces", [](Json& j) { j["normalizer"] = nullptr; });
+  expect("before merging", [](Json& j) { j["model"]["ignore_merges"] = true; });
+  expect("do not become bytes", [](Json& j) { j["model"]["byte_fallback"] = false; });
+  expect("certain neighbours", [](Json& j) { j["added_tokens"][0]["rstrip"] = true; });
+}
+
 // A text that no piece and no byte covers.
 TEST(Spm, WithoutBytesTheUnknownTokenStandsIn) {
   Owned v;
