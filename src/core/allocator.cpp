@@ -17,6 +17,15 @@ size_t bucket(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+// The number of such a size.
+size_t index_of(size_t size) {
+  const size_t step = std::bit_floor(size) / 8;
+  return static_cast<size_t>(std::countr_zero(step)) * 8 + size / step - 8;
+}
+size_t size_of(size_t index) {
+  return (index % 8 + 8) << (index / 8);
+}
+
 }  // namespace
 
 Allocator::~Allocator() {
@@ -28,7 +37,7 @@ std::shared_ptr<std::byte> Allocator::allocate(size_t bytes) {
   std::byte* block = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    auto& list = unused_[size];
+    auto& list = unused_[index_of(size)];
     if (!list.empty()) {
       block = list.back();
       list.pop_back();
@@ -58,12 +67,14 @@ std::shared_ptr<std::byte> Allocator::allocate(size_t bytes) {
 void Allocator::give_back(std::byte* block, size_t bytes) {
   const std::lock_guard lock(mutex_);
   in_use_ -= bytes;
-  unused_[bytes].push_back(block);
+  unused_[index_of(bytes)].push_back(block);
 }
 
 void Allocator::release_unused() {
   const std::lock_guard lock(mutex_);
-  for (auto& [size, blocks] : unused_) {
+  for (size_t i = 0; i < unused_.size(); ++i) {
+    const size_t size = size_of(i);
+    auto& blocks = unused_[i];
     for (std::byte* block : blocks) ::munmap(block, size);
     mapped_ -= size * blocks.size();
     blocks.clear();

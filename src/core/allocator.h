@@ -3,9 +3,9 @@
 // reserved but never touched, which turns a dry run of a step into a memory preflight.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -37,7 +37,7 @@ class Allocator : public std::enable_shared_from_this<Allocator> {
 
   bool dry_;
   mutable std::mutex mutex_;
-  std::map<size_t, std::vector<std::byte*>> unused_;
+  std::array<std::vector<std::byte*>, 8 * 64> unused_;  // by the step of their size
   size_t in_use_ = 0, peak_ = 0, mapped_ = 0;
 };
 

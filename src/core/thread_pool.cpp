@@ -57,6 +57,7 @@ ThreadPool::ThreadPool(int threads) {
   if (threads == 0) threads = default_thread_count();
   scratch_.resize(static_cast<size_t>(threads));
   busy_.resize(static_cast<size_t>(threads));
+  runs_ = std::vector<Run>(static_cast<size_t>(threads));
   for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
 }
 
@@ -79,9 +80,26 @@ void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
       body(begin, std::min(items, begin + grain), worker);
     return;
   }
-  const auto start = measuring_ ? Clock::now() : Clock::time_point{};
-  job_ = {&body, items, grain};
   next_.store(0, std::memory_order_relaxed);
+  hand_out({.body = &body, .items = items, .grain = grain});
+}
+
+void ThreadPool::parallel_runs(int64_t items, std::span<const MemorySpan> reads,
+                               FunctionRef<void(int64_t, int64_t, int)> body) {
+  if (current_pool == this || workers_.empty()) return parallel_for(items, 1, body);
+  if (items <= 0) return;
+  const std::span<const MemorySpan> ahead = order_.follow(reads);
+  if (items == 1) return body(0, 1, 0);
+  for (int run = 0; run < size(); ++run) {
+    runs_[static_cast<size_t>(run)].next.store(items * run / size(), std::memory_order_relaxed);
+    runs_[static_cast<size_t>(run)].end = items * (run + 1) / size();
+  }
+  hand_out({.body = &body, .items = items, .in_runs = true, .ahead = ahead});
+}
+
+void ThreadPool::hand_out(const Job& job) {
+  const auto start = measuring_ ? Clock::now() : Clock::time_point{};
+  job_ = job;
   bool sleepers = false;
   {
     const std::lock_guard lock(mutex_);
@@ -89,17 +107,10 @@ void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
     sleepers = sleeping_ > 0;
   }
   if (sleepers) wake_.notify_all();
-  run_chunks(0);
+  take_part(0);
   state_.fetch_and(~kOpen, std::memory_order_relaxed);
   const auto done = measuring_ ? Clock::now() : Clock::time_point{};
-  const auto give_up = Clock::now() + kSpin;
-  for (int spins = 0; state_.load(std::memory_order_acquire) % kOpen > 0; ++spins) {
-    if (spins % 64 == 63 && Clock::now() > give_up) {
-      std::this_thread::yield();  // oversubscribed: let the worker that has our CPU's time slice finish
-    } else {
-      pause_cpu();
-    }
-  }
+  wait_for_others();
   if (measuring_) {
     ++times_.jobs;
     times_.seconds += seconds_since(start);
@@ -108,24 +119,66 @@ void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
-void ThreadPool::run_chunks(int worker) {
+void ThreadPool::wait_for_others() {
+  if (state_.load(std::memory_order_acquire) % kOpen == 0) return;
+  const auto give_up = Clock::now() + kSpin;
+  ReadAhead ahead(job_.ahead, 0, size());
+  for (int spins = 0; state_.load(std::memory_order_acquire) % kOpen > 0; ++spins) {
+    if (spins % 64 == 63 && Clock::now() > give_up) {
+      std::this_thread::yield();  // oversubscribed: let the worker that has our CPU's time slice finish
+    } else if (!ahead.done()) {
+      ahead.step();
+    } else {
+      pause_cpu();
+    }
+  }
+}
+
+void ThreadPool::take_part(int worker) {
   const ThreadPool* outer_pool = std::exchange(current_pool, this);
   const int outer_worker = std::exchange(current_worker, worker);
   const auto start = measuring_ ? Clock::now() : Clock::time_point{};
   try {
-    for (;;) {
-      const int64_t begin = next_.fetch_add(job_.grain, std::memory_order_relaxed);
-      if (begin >= job_.items) break;
-      (*job_.body)(begin, std::min(job_.items, begin + job_.grain), worker);
+    if (job_.in_runs) {
+      run_runs(worker);
+    } else {
+      run_chunks(worker);
     }
   } catch (...) {
-    next_.store(job_.items, std::memory_order_relaxed);
+    stop_early();
     const std::lock_guard lock(error_mutex_);
     if (!error_) error_ = std::current_exception();
   }
   if (measuring_) busy_[static_cast<size_t>(worker)].seconds += seconds_since(start);
   current_pool = outer_pool;
   current_worker = outer_worker;
+}
+
+void ThreadPool::run_chunks(int worker) {
+  for (;;) {
+    const int64_t begin = next_.fetch_add(job_.grain, std::memory_order_relaxed);
+    if (begin >= job_.items) break;
+    (*job_.body)(begin, std::min(job_.items, begin + job_.grain), worker);
+  }
+}
+
+void ThreadPool::run_runs(int worker) {
+  for (int i = 0; i < size(); ++i) {
+    Run& run = runs_[static_cast<size_t>((worker + i) % size())];
+    while (run.next.load(std::memory_order_relaxed) < run.end) {
+      const int64_t item = run.next.fetch_add(1, std::memory_order_relaxed);
+      if (item < run.end) (*job_.body)(item, item + 1, worker);
+    }
+  }
+}
+
+// Nobody begins with what is left of the job.
+void ThreadPool::stop_early() {
+  if (job_.in_runs) {
+    for (Run& run : runs_) run.next.store(run.end, std::memory_order_relaxed);
+  } else {
+    next_.store(job_.items, std::memory_order_relaxed);
+  }
 }
 
 // Counts this worker in, unless the job is closed already. `seen` becomes the job's number.
@@ -141,6 +194,7 @@ bool ThreadPool::join(uint64_t& seen) {
 void ThreadPool::work(int worker) {
   uint64_t seen = 0;
   const auto job = [&] { return state_.load(std::memory_order_acquire) / kNextJob; };
+  ReadAhead ahead;
   for (;;) {
     const auto give_up = Clock::now() + kSpin;
     for (int spins = 0; job() == seen; ++spins) {
@@ -151,11 +205,16 @@ void ThreadPool::work(int worker) {
         --sleeping_;
         break;
       }
-      pause_cpu();
+      if (!ahead.done()) {
+        ahead.step();
+      } else {
+        pause_cpu();
+      }
     }
     if (stop_) return;
     if (!join(seen)) continue;
-    run_chunks(worker);
+    take_part(worker);
+    if (job_.in_runs) ahead = ReadAhead(job_.ahead, worker, size());
     state_.fetch_sub(1, std::memory_order_release);
   }
 }

@@ -9,10 +9,13 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+#include "core/read_ahead.h"
 
 namespace frugal {
 
@@ -64,6 +67,13 @@ class ThreadPool {
   // stopped. A call from inside a body runs serially on that worker.
   void parallel_for(int64_t items, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body);
 
+  // As parallel_for with a grain of 1, for items that lie behind one another in memory: every thread begins
+  // with a run of its own, so that it reads on where it is, and helps with the runs of others when that is
+  // done. `reads` is the memory that the items read together, in order: threads that wait ask for what was
+  // read after it before.
+  void parallel_runs(int64_t items, std::span<const MemorySpan> reads,
+                     FunctionRef<void(int64_t, int64_t, int)> body);
+
   // The worker that the calling thread is: 0 for the caller outside any body. A function that is called from
   // bodies too takes its scratch under this index.
   int this_worker() const;
@@ -78,13 +88,24 @@ class ThreadPool {
   PoolTimes take_times();
 
  private:
-  void work(int worker);
-  void run_chunks(int worker);
-
   struct Job {
     FunctionRef<void(int64_t, int64_t, int)>* body = nullptr;
     int64_t items = 0, grain = 1;
+    bool in_runs = false;
+    std::span<const MemorySpan> ahead = {};
   };
+  struct alignas(64) Run {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  void work(int worker);
+  void hand_out(const Job& job);
+  void take_part(int worker);
+  void run_chunks(int worker);
+  void run_runs(int worker);
+  void stop_early();
+  void wait_for_others();
+
   struct Scratch {
     std::unique_ptr<std::byte[]> memory;
     size_t bytes = 0;
@@ -98,6 +119,8 @@ class ThreadPool {
   std::vector<Busy> busy_;
   std::vector<std::thread> workers_;
   std::vector<Scratch> scratch_;
+  std::vector<Run> runs_;  // of parallel_runs, one a thread
+  ReadOrder order_;
   alignas(64) std::atomic<int64_t> next_{0};
   // The job's number above kOpen; kOpen while workers may join it; below, how many have joined and not left.
   // The caller waits for those alone: on a busy machine a worker may wake long after its job is done.

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "kernels/read_through.h"
 
 namespace frugal::kernels {
 namespace {
@@ -11,6 +12,7 @@ namespace {
 // A task does at least this many multiply-adds, about 5 us, where there are that many.
 constexpr int64_t kTaskWork = 1 << 15;
 constexpr int64_t kTaskOuts = 16;
+constexpr int64_t kFewRows = 6;    // read W once, and cost no more than that
 constexpr int64_t kTaskRows = 24;  // and a multiple of it: of every tile's rows, which are 3 or 6
 
 struct Task {
@@ -58,9 +60,24 @@ std::vector<Task> cut_into_tasks(std::span<const LinearProblem> problems, int th
   return tasks;
 }
 
+void linear_few(ThreadPool& pool, const Table& table, std::span<const LinearProblem> problems) {
+  std::vector<MatrixToRead> matrices;
+  for (const LinearProblem& p : problems) {
+    check(p);
+    const int64_t bytes = p.w_type == Element::f32 ? sizeof(float) : sizeof(uint16_t);
+    matrices.push_back({p.w, p.w_row * bytes, p.rows > 0 ? p.out : 0, kTaskOuts});
+  }
+  read_through(pool, matrices, [&](size_t i, int64_t begin, int64_t end, int worker) {
+    auto* scratch = static_cast<float*>(pool.scratch(worker, kLinearScratch * sizeof(float)));
+    table.linear_dot(problems[i], 0, problems[i].rows, begin, end, scratch);
+  });
+}
+
 }  // namespace
 
 void linear(ThreadPool& pool, const Table& table, std::span<const LinearProblem> problems) {
+  const auto few = [](const LinearProblem& p) { return p.rows <= kFewRows; };
+  if (std::ranges::all_of(problems, few)) return linear_few(pool, table, problems);
   const std::vector<Task> tasks = cut_into_tasks(problems, pool.size());
   pool.parallel_for(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int worker) {
     float* scratch = static_cast<float*>(pool.scratch(worker, kLinearScratch * sizeof(float)));

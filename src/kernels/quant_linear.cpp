@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "kernels/read_through.h"
 
 namespace frugal::kernels {
 namespace {
@@ -13,6 +14,8 @@ constexpr int64_t kTaskWork = 1 << 19, kUnpackWork = 8;
 // Threads beyond what the rows of W feed share rows of x, but not fewer than these.
 constexpr int64_t kTaskPanels = 8;
 constexpr int64_t kTasksPerThread = 6;
+// So few rows of x cost less than reading W.
+constexpr int64_t kFewRows = 8;
 
 struct Task {
   const QuantLinear* problem;
@@ -75,6 +78,18 @@ void run_task(const Table& table, const Task& task, void* scratch) {
                   scratch);
 }
 
+void multiply_few(ThreadPool& pool, const Table& table, std::span<const QuantLinear> problems) {
+  std::vector<MatrixToRead> matrices;
+  for (const QuantLinear& p : problems) {
+    check(p);
+    matrices.push_back({p.w, p.w_row, p.x->rows > 0 ? p.out : 0, table.lanes});
+  }
+  read_through(pool, matrices, [&](size_t i, int64_t begin, int64_t end, int worker) {
+    const QuantLinear& p = problems[i];
+    run_task(table, {&p, begin, end, 0, panels_of(table, p.x->rows)}, pool.scratch(worker, kQuantScratch));
+  });
+}
+
 }  // namespace
 
 int64_t quantized_bytes(const Table& table, const QuantizeRows& request) {
@@ -122,8 +137,10 @@ std::vector<QuantizedRows> quantize(ThreadPool& pool, const Table& table,
 }
 
 void quant_linear(ThreadPool& pool, const Table& table, std::span<const QuantLinear> problems) {
+  const auto few = [](const QuantLinear& p) { return p.x == nullptr || p.x->rows <= kFewRows; };
   for (const QuantLinear& p : problems)
     CHECK(p.x == nullptr || p.x->table == &table, "rows of another table");
+  if (std::ranges::all_of(problems, few)) return multiply_few(pool, table, problems);
   const std::vector<Task> tasks = cut_into_tasks(table, problems, pool.size());
   pool.parallel_for(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int worker) {
     void* scratch = pool.scratch(worker, kQuantScratch);

@@ -45,7 +45,15 @@ static inline void split_nibbles(const uint8_t* from, int64_t stride, IntVec* to
 
 // Bits 4 i to 4 i + 3 of every lane as the fifth bits of the lane's four codes.
 static inline IntVec fifth_bits(IntVec x, int i) {
-  return (IntVec)((((BitVec)x >> (4 * i)) & 15u) * 0x02040810u) & 0x10101010;
+  const BitVec four = (BitVec)x >> (4 * i);
+#if defined(__AVX512F__)
+  const __m512i spread =
+      _mm512_setr_epi32(0, 0x10, 0x1000, 0x1010, 0x100000, 0x100010, 0x101000, 0x101010, 0x10000000,
+                        0x10000010, 0x10001000, 0x10001010, 0x10100000, 0x10100010, 0x10101000, 0x10101010);
+  return (IntVec)_mm512_permutexvar_epi32((__m512i)four, spread);  // looks at the lowest four bits
+#else
+  return (IntVec)((four & 15u) * 0x02040810u) & 0x10101010;
+#endif
 }
 
 template <>
@@ -93,6 +101,7 @@ struct Unpack<Blocks::q5_0> {
   static inline void run(const uint8_t* from, int64_t stride, IntVec* to) {
     split_nibbles(from + 6, stride, to);
     const IntVec fifth = load_word(from + 2, stride);
+#pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) to[i] |= fifth_bits(fifth, i);
     put(to + 8, half_to_float(load_word(from, stride)));
   }
@@ -105,6 +114,7 @@ struct Unpack<Blocks::q5_1> {
   static inline void run(const uint8_t* from, int64_t stride, IntVec* to) {
     split_nibbles(from + 8, stride, to);
     const IntVec fifth = load_word(from + 4, stride), both = load_word(from, stride);
+#pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) to[i] |= fifth_bits(fifth, i);
     put(to + 8, half_to_float(both));
     put(to + 9, half_to_float(both >> 16));
@@ -119,6 +129,7 @@ struct Unpack<Blocks::mxfp4> {
     // Twice the value of a code, and 16.
     static constexpr uint8_t kCodes[16] = {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4};
     split_nibbles(from + 1, stride, to);
+#pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) to[i] = look_up(kCodes, to[i]);
     const BitVec e = (BitVec)load_word(from, stride) & 255u;  // 2^(e - 128); subnormal for e < 2
     const BitVec subnormal = e == 0u ? (BitVec{} + 0x00200000u) : (BitVec{} + 0x00400000u);
@@ -134,6 +145,7 @@ struct Unpack<Blocks::iq4_nl> {
     static constexpr uint8_t kCodes[16] = {129, 152, 173, 191, 207, 221, 234, 246,
                                            1,   13,  25,  38,  53,  69,  89,  113};  // as signed bytes
     split_nibbles(from + 2, stride, to);
+#pragma GCC unroll 8
     for (int i = 0; i < 8; ++i) to[i] = look_up(kCodes, to[i]) ^ kByteFlip;
     put(to + 8, half_to_float(load_word(from, stride)));
   }

@@ -23,13 +23,18 @@ static inline float as_float(const int32_t* from) {
 #if defined(__AVX512VNNI__)
 template <class Format, int C, int Count>
 static inline void add_products(const IntVec* w, const int32_t* x, IntVec (&sums)[C]) {
+  IntVec others[C] = {};  // a second chain: one column alone would wait for its sums
 #pragma GCC unroll 8
   for (int g = 0; g < Count; ++g) {
     const __m512i codes = (__m512i)w[g];
 #pragma GCC unroll 8
-    for (int c = 0; c < C; ++c)
-      sums[c] = (IntVec)_mm512_dpbusd_epi32((__m512i)sums[c], codes, _mm512_set1_epi32(x[g * C + c]));
+    for (int c = 0; c < C; ++c) {
+      IntVec& sum = C <= 2 && g % 2 == 1 ? others[c] : sums[c];
+      sum = (IntVec)_mm512_dpbusd_epi32((__m512i)sum, codes, _mm512_set1_epi32(x[g * C + c]));
+    }
   }
+#pragma GCC unroll 8
+  for (int c = 0; C <= 2 && c < C; ++c) sums[c] += others[c];
 }
 #elif defined(__AVX2__)
 #if defined(__AVX512F__)
@@ -111,6 +116,19 @@ static inline void add_part(const IntVec* codes, const int32_t* q, Vec scale, Ve
   }
 }
 
+// A block of 32 values with the C columns of a panel.
+template <class Format, int C>
+static inline void add_block(const IntVec* w, const int32_t* x, Vec (&sums)[C]) {
+  if constexpr (Format::kScaled == 32) {
+    add_part<Format, C, 8>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[9] : zero(), x + 8 * C, x + 9 * C, sums);
+  } else {
+    add_part<Format, C, 4>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[10] : zero(), x + 8 * C, x + 11 * C,
+                           sums);
+    add_part<Format, C, 4>(w + 4, x + 4 * C, (Vec)w[9], Format::kOffset ? (Vec)w[11] : zero(), x + 8 * C,
+                           x + 13 * C, sums);
+  }
+}
+
 struct Output {
   float* y;
   int64_t y_row;
@@ -121,24 +139,14 @@ struct Output {
 // `blocks` blocks of a tile with the C columns of a panel.
 template <class Format, int C>
 static void dot_panel(int64_t blocks, const IntVec* w, const int32_t* x, int64_t words, const Output& to) {
-  constexpr int kParts = 32 / Format::kScaled;
   Vec sums[C];
 #pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
     const float* y = to.y + c * to.y_row;
     sums[c] = !to.add ? zero() : to.lanes == kLanes ? load(y) : load_first(y, to.lanes);
   }
-  for (int64_t b = 0; b < blocks; ++b, w += kBlockVectors<Format>, x += words * C) {
-    if constexpr (kParts == 1) {
-      add_part<Format, C, 8>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[9] : zero(), x + 8 * C, x + 9 * C,
-                             sums);
-    } else {
-      add_part<Format, C, 4>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[10] : zero(), x + 8 * C, x + 11 * C,
-                             sums);
-      add_part<Format, C, 4>(w + 4, x + 4 * C, (Vec)w[9], Format::kOffset ? (Vec)w[11] : zero(), x + 8 * C,
-                             x + 13 * C, sums);
-    }
-  }
+  for (int64_t b = 0; b < blocks; ++b, w += kBlockVectors<Format>, x += words * C)
+    add_block<Format, C>(w, x, sums);
 #pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
     float* y = to.y + c * to.y_row;
@@ -159,24 +167,59 @@ static inline void dot_panel_of(int columns, int64_t blocks, const IntVec* w, co
   }
 }
 
+// Asks for that many bytes.
+template <int Bytes>
+static inline void fetch(const uint8_t* next) {
+  for (int line = 0; line < Bytes; line += 64) __builtin_prefetch(next + line, 0, 2);
+}
+
 // A piece of the inner dimension of kLanes rows, unpacked. The next tile's bytes, which follow these rows,
 // are asked for meanwhile: a row is too short for the hardware to look ahead well. Into the second-level
 // cache: in the first they would be gone before they are read.
 template <class Format>
 static inline void unpack_piece(const uint8_t* from, int64_t stride, int64_t values, const uint8_t* next,
                                 IntVec* to) {
-  constexpr int64_t kStep = Format::kBytes * kLanes;
   for (int64_t v = 0; v < values; v += Format::kValues) {
-    for (int64_t line = 0; line < kStep; line += 64) __builtin_prefetch(next + line, 0, 2);
-    next += kStep;
+    fetch<Format::kBytes * kLanes>(next);
+    next += Format::kBytes * kLanes;
     Format::run(from, stride, to);
     from += Format::kBytes;
     to += Format::kValues / 32 * kBlockVectors<Format>;
   }
 }
 
+// One row of x and whole tiles [begin, end) of W: what is unpacked meets x at once, and is never written
+// down.
 template <class Format>
-static void dot_of(const QuantDot& p, uint8_t* scratch) {
+static void dot_one_row(const QuantDot& p, int64_t begin, int64_t end) {
+  constexpr int kBlocks = Format::kValues / 32;
+  const int64_t words = p.halves ? kPanelWordsHalves : kPanelWords;
+  for (int64_t row = begin; row < end; row += kLanes) {
+    const uint8_t* from = static_cast<const uint8_t*>(p.w) + row * p.w_row;
+    const uint8_t* next = from + kLanes * p.w_row;
+    const int32_t* x = p.x;
+    Vec sums[1] = {zero()};
+    for (int64_t v = 0; v < p.in; v += Format::kValues) {
+      fetch<Format::kBytes * kLanes>(next);
+      IntVec blocks[kBlocks * kBlockVectors<Format>];
+      Format::run(from, p.w_row, blocks);
+#pragma GCC unroll 8
+      for (int b = 0; b < kBlocks; ++b, x += words)
+        add_block<Format, 1>(blocks + b * kBlockVectors<Format>, x, sums);
+      from += Format::kBytes;
+      next += Format::kBytes * kLanes;
+    }
+    store(p.y + row, sums[0]);
+  }
+}
+
+template <class Format>
+static void dot_of(QuantDot p, uint8_t* scratch) {
+  if (p.rows == 1) {
+    const int64_t begin = p.begin;
+    p.begin = p.end - (p.end - p.begin) % kLanes;  // rows of a tile that is not whole
+    dot_one_row<Format>(p, begin, p.begin);
+  }
   constexpr int64_t kTileBytes = kQuantPiece / 32 * kBlockVectors<Format> * sizeof(IntVec);
   static_assert(kTileBytes + kQuantPiece / Format::kValues * Format::kBytes * kLanes <=
                 static_cast<int64_t>(kQuantScratch));
