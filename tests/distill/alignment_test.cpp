@@ -23,7 +23,7 @@ Tokenizer trained(int vocab, const std::string& flavour) {
 
 class Alignment : public testing::Test {
  protected:
-  const Tokenizer student_ = trained(300, "boats"), teacher_ = trained(420, "houses and gardens");
+  const Tokenizer student_ = trained(285, "boats"), teacher_ = trained(320, "houses and gardens");
   const TokenAligner aligner_{student_, teacher_, 1000};
 
   // Rows of `length` made of documents; -1 behind the last of them where nothing follows.

@@ -85,7 +85,7 @@ std::unique_ptr<Model> model_for(Context& ctx, const Tokenizer& tokenizer, uint6
 TEST(AcrossTokenizers, StudentsApproachTheirTeacher) {
   ThreadPool pool(2);
   Context ctx{pool, kernels::best()};
-  const Tokenizer of_teacher = trained(320), of_student = trained(280);
+  const Tokenizer of_teacher = trained(303), of_student = trained(280);
   const auto teacher = model_for(ctx, of_teacher, 3);
   Sentences its_text(of_teacher);
   TrainOptions options = tiny_options();
