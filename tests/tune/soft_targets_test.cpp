@@ -24,12 +24,12 @@ class SoftTargets : public TuneTest {
     for (const char c : bytes) list.push_back(static_cast<unsigned char>(c));
     return {{"token", "?"}, {"bytes", list}, {"logprob", std::log(p)}};
   }
-  // The student's own tokens, each at 0.5 beside "sea" at 0.25, and a word that the student lacks at 0.125.
+  // The student's own tokens, each at 0.5 beside "~" at 0.25, and a word that the student lacks at 0.125.
   Json said(const std::string& text) const {
     Json places = Json::array();
     for (const int32_t id : tokenizer_.encode(text)) {
       Json place = word(tokenizer_.token_bytes(id), 0.5);
-      place["top"] = {place, word("sea", 0.25), word("no such word", 0.125)};
+      place["top"] = {place, word("~", 0.25), word("no such word", 0.125)};
       places.push_back(place);
     }
     return places;
@@ -59,7 +59,7 @@ TEST_F(SoftTargets, WordsThatTheStudentHasAreTargetsTheRestIsABucket) {
     if (words.empty()) continue;
     ++found;
     const std::map<int32_t, float> expected = {
-        {-1, 0.25f}, {all.tokens[i], 0.5f}, {*tokenizer_.find("sea"), 0.25f}};
+        {-1, 0.25f}, {all.tokens[i], 0.5f}, {*tokenizer_.find("~"), 0.25f}};
     ASSERT_EQ(words.size(), 3u);
     for (const auto& [id, p] : expected) EXPECT_NEAR(words.at(id), p, 1e-6) << id;
   }
