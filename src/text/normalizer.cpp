@@ -155,8 +155,7 @@ void Normalizer::add(const Json& json, const std::string& where) {
     step.content = fields.text("content");
     if (pattern.has("String")) {
       step.kind = Step::Kind::replace_text;
-      step.text = pattern.text("String");
-      if (step.text.empty()) fail("{}: an empty pattern", where);
+      step.text = pattern.literal("String");
     } else {
       step.kind = Step::Kind::replace_pattern;
       step.pattern.emplace(pattern.text("Regex"));
