@@ -102,9 +102,10 @@ struct Normalizer::Step {
   }
   void replace_matches(std::string_view run, std::string& out) const {
     Regex::Matcher matcher(*pattern);
+    matcher.begin(run);
     size_t done = 0;
     for (size_t at = 0; at <= run.size();) {
-      const auto found = matcher.find(run, at);
+      const auto found = matcher.find(at);
       if (!found) break;
       out += run.substr(done, found->begin - done);
       out += content;

@@ -138,8 +138,9 @@ class PreTokenizer::Stage {
   static void find_all(std::string_view text, Regex::Matcher& matcher, F match) {
     size_t start = 0;
     std::optional<size_t> last_end;
+    matcher.begin(text);
     while (start <= text.size()) {
-      const auto found = matcher.find(text, start);
+      const auto found = matcher.find(start);
       if (!found) return;
       if (found->begin == found->end) {
         start = found->end;
