@@ -10,8 +10,8 @@ target_compile_options(frugal_options INTERFACE -Wall -Wextra -Werror -Wshadow -
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   target_compile_options(frugal_options INTERFACE -Wno-missing-field-initializers -Wno-stringop-overflow
                          -Wno-array-bounds -Wno-restrict -Wno-dangling-pointer)  # GCC 12 false positives in std
-else()
-  target_compile_options(frugal_options INTERFACE -Wno-missing-field-initializers)
+else()  # the sorts of GCC 12's standard library call what it deprecates
+  target_compile_options(frugal_options INTERFACE -Wno-missing-field-initializers -Wno-deprecated-declarations)
 endif()
 target_link_libraries(frugal_options INTERFACE Threads::Threads fmt::fmt)
 if(FRUGAL_SANITIZE)

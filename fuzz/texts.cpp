@@ -81,7 +81,7 @@ void config(std::string_view input) {
 
 void tokenizer(std::string_view input) {
   const auto [json, text] = split(input, "Kalo mi <|bos|>  123\xFF\xE4\xB8\xAD\n");
-  tolerate([&, json = json, text = text] {
+  tolerate([&] {
     const Tokenizer tokenizer = Tokenizer::from_json(
         std::string(json),
         R"({"bos_token": "<|bos|>", "eos_token": "a", "chat_template": "{{ bos_token }}"})", "t.json");
@@ -152,11 +152,12 @@ void recipe(std::string_view input) {
 void regex(std::string_view input) {
   const auto [pattern, text] = split(input, "Kalo mi  123's \xE4\xB8\xAD\xE6\x96\x87\n\n x");
   const std::string_view valid = text.substr(0, valid_utf8_prefix(text));
-  tolerate([&, pattern = pattern] {
+  tolerate([&] {
     const Regex compiled(pattern);
     Regex::Matcher matcher(compiled);
+    matcher.begin(valid);
     for (size_t at = 0; at <= valid.size();) {
-      const auto found = matcher.find(valid, at);
+      const auto found = matcher.find(at);
       if (!found) break;
       CHECK(found->begin >= at && found->end >= found->begin);
       at = std::max(found->end, at + 1);

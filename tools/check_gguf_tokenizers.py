@@ -19,6 +19,7 @@ import tempfile
 try:
     import gguf
     import llama_cpp
+    import numpy as np
     import sentencepiece
     import tokenizers
 except ImportError as error:
@@ -63,15 +64,18 @@ def known_names():
     return [names.replace('"', "").split()[0] for names in re.findall(r'^    (?:\{)?((?:"[a-z0-9. -]+"\s*)+),\s*(?=\{|\n)', table, re.M)]
 
 
-def start(path, model):
-    """A GGUF file with the tensors and settings of `model`, its tokenizer to be added."""
+def start(path, model, rows=0):
+    """A GGUF file with the tensors and settings of `model`, its tokenizer to be added; embeddings of at least `rows` rows."""
     reader = gguf.GGUFReader(model)
     writer = gguf.GGUFWriter(path, reader.fields["general.architecture"].contents())
     for key, field in reader.fields.items():
         if not key.startswith(("GGUF.", "tokenizer.", "general.architecture")):
             writer.add_key_value(key, field.contents(), field.types[0])
     for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, tensor.data.reshape(list(map(int, reversed(tensor.shape)))))
+        data = tensor.data.reshape(list(map(int, reversed(tensor.shape))))
+        if tensor.name in ("token_embd.weight", "output.weight"):
+            data = np.pad(data, ((0, max(0, rows - len(data))), (0, 0)))
+        writer.add_tensor(tensor.name, data)
     return writer
 
 
@@ -106,7 +110,7 @@ def finish(writer):
 def write_spm(path, model, weights):
     kinds = [(model.is_unknown, 2), (model.is_control, 3), (model.is_unused, 5), (model.is_byte, 6)]
     size = range(model.get_piece_size())
-    writer = start(path, weights)
+    writer = start(path, weights, len(size))
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([model.id_to_piece(i) for i in size])

@@ -40,9 +40,9 @@ void declare_convert(Command& command, const Environment& environment) {
   command.option("--adapter", a->adapter,
                  "Merge this LoRA adapter (PEFT's layout, or a run of frugal tune) into the weights");
   command.option("--out", a->out_flag, "The same as OUT");
-  command.option(
-      "--format", a->format,
-      "Of the weights: f32 or bf16; in GGUF also f16, q8_0, q6_k, q4_k, ... (default: as they are)");
+  command.option("--format", a->format,
+                 "Of the weights: f32 or bf16; in a directory also f8_e4m3; in GGUF also f16, q8_0, q6_k, "
+                 "q4_k, ... (default: as they are)");
   command.action([a, environment] { convert(*a, environment); });
 }
 

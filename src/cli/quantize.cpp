@@ -61,7 +61,8 @@ class Scratch {
 std::string known_types() {
   std::string list;
   for (const Format* format : all_formats()) {
-    if (format->ggml >= 0) list += fmt::format("{}{}", list.empty() ? "" : ", ", format->name);
+    if (format->ggml >= 0 || format == &formats::f8_e4m3)
+      list += fmt::format("{}{}", list.empty() ? "" : ", ", format->name);
   }
   for (const GgufMix& mix : all_gguf_mixes()) list += fmt::format(", {}", mix.name);
   return list;
@@ -92,7 +93,8 @@ std::vector<Target> targets_of(const QuantizeArguments& a, Scratch& scratch) {
   for (Target& target : targets) {
     std::string name = a.out;
     if (at != std::string::npos) name.replace(at, kPlaceholder.size(), target.type);
-    target.path = a.out.empty() ? scratch.file(target.type + ".gguf") : fs::path(name);
+    const char* extension = target.format == &formats::f8_e4m3 ? "" : ".gguf";  // GGUF has no FP8
+    target.path = a.out.empty() ? scratch.file(target.type + extension) : fs::path(name);
   }
   return targets;
 }

@@ -1,14 +1,19 @@
-// model.safetensors as transformers expects it: a tensor a parameter, or stacks of experts.
+// model.safetensors as transformers expects it: a tensor a parameter, or stacks of experts; FP8 with its
+// factors beside it, as DeepSeek-V3's.
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "core/error.h"
 #include "io/hf_weights.h"
 #include "models/gguf_names.h"
 #include "models/hf_stack.h"
+#include "tensor/block_scales.h"
 
 namespace frugal {
 namespace {
+
+constexpr int64_t kFp8Block = 128;
 
 // One tensor of the file: a parameter, or for each expert the parameters that share its slice.
 struct Output {
@@ -19,6 +24,7 @@ struct Output {
     const HfStack* stack;  // null: the whole tensor
   };
   std::vector<std::vector<Source>> slices;
+  bool factors = false;  // of the FP8 tensor's blocks, not the tensor
 };
 
 const HfStack* find_stack(std::span<const HfStack> stacks, const std::string& pattern) {
@@ -43,6 +49,11 @@ std::unordered_map<std::string, Output> outputs_of(std::span<const HfTensor> all
     const HfStack* stack = find_stack(stacks, key.pattern);
     Output& out = outputs[stack == nullptr ? p.name : with_layer(stack->tensor, key.numbers.at(0))];
     out.format = p.format;
+    if (p.format == &formats::f8_e4m3) {
+      CHECK(stack == nullptr, "{}: FP8 in a stack", p.name);
+      outputs[p.name + "_scale_inv"] = {
+          factor_shape(p.value->shape(), kFp8Block, kFp8Block), &formats::f32, {{{&p, nullptr}}}, true};
+    }
     const auto expert = stack == nullptr ? size_t{0} : static_cast<size_t>(key.numbers.at(1));
     out.slices.resize(std::max(out.slices.size(), expert + 1));
     out.slices[expert].push_back({&p, stack});
@@ -81,6 +92,29 @@ void write_whole(const HfTensor& p, Encoder& encoder) {
   }
 }
 
+// Codes or factors of a matrix, band of blocks by band. Those that are FP8 already stay, bit for bit.
+void write_fp8(const HfTensor& p, bool factors, SafetensorsWriter& writer, const std::string& name) {
+  const Tensor& value = *p.value;
+  const BlockScales* known = value.scales();
+  if (&value.format() == &formats::f8_e4m3 && known != nullptr && known->rows == kFp8Block &&
+      known->cols == kFp8Block) {
+    const std::vector<float> decoded = factors ? known->factors.decoded() : std::vector<float>();
+    return writer.write(name, factors ? std::as_bytes(std::span(decoded))
+                                      : std::span(value.data(), static_cast<size_t>(value.bytes())));
+  }
+  const int64_t rows = value.rows(), cols = value.cols();
+  std::vector<float> band(static_cast<size_t>(kFp8Block * cols)),
+      band_factors(static_cast<size_t>((cols + kFp8Block - 1) / kFp8Block));
+  std::vector<std::byte> codes(factors ? 0 : band.size());
+  for (int64_t row = 0; row < rows; row += kFp8Block) {
+    const int64_t count = std::min(kFp8Block, rows - row);
+    value.decode_rows(row, row + count, band.data());
+    fp8_band(band.data(), count, cols, kFp8Block, band_factors.data(), factors ? nullptr : codes.data());
+    writer.write(name, factors ? std::as_bytes(std::span(band_factors))
+                               : std::span<const std::byte>(codes.data(), static_cast<size_t>(count * cols)));
+  }
+}
+
 void write_slice(std::span<const Output::Source> sources, int64_t values, Encoder& encoder) {
   std::vector<float> slice(static_cast<size_t>(values));
   int64_t filled = 0;
@@ -102,6 +136,20 @@ void write_slice(std::span<const Output::Source> sources, int64_t values, Encode
 
 }  // namespace
 
+Json fp8_config(std::span<const HfTensor> parameters) {
+  Json others = Json::array();
+  constexpr std::string_view kWeight = ".weight";
+  for (const HfTensor& p : parameters) {
+    if (p.format == &formats::f8_e4m3 || p.value->shape().size() != 2 || !p.name.ends_with(kWeight)) continue;
+    others.push_back(p.name.substr(0, p.name.size() - kWeight.size()));
+  }
+  return {{"activation_scheme", "dynamic"},
+          {"fmt", "e4m3"},
+          {"quant_method", "fp8"},
+          {"weight_block_size", {kFp8Block, kFp8Block}},
+          {"modules_to_not_convert", others}};
+}
+
 void write_hf_weights(const fs::path& path, std::span<const HfTensor> parameters, const Json& config) {
   const Architecture* architecture = find_architecture(config);
   CHECK(architecture != nullptr, "a model of no known architecture");
@@ -118,7 +166,9 @@ void write_hf_weights(const fs::path& path, std::span<const HfTensor> parameters
       for (const auto& source : sources) {
         CHECK(source.parameter->value->allocated(), "{} has no values", source.parameter->name);
       }
-      if (sources.front().stack == nullptr) {
+      if (out.factors || out.format == &formats::f8_e4m3) {
+        write_fp8(*sources.front().parameter, out.factors, writer, declaration.name);
+      } else if (sources.front().stack == nullptr) {
         write_whole(*sources.front().parameter, encoder);
       } else {
         write_slice(sources, count(out.shape) / out.shape.front(), encoder);

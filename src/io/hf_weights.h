@@ -55,6 +55,8 @@ struct HfTensor {
   const Tensor* value;
   const Format* format;
 };
+// The quantization_config of a config.json whose weights are those: FP8 where they say so.
+Json fp8_config(std::span<const HfTensor> parameters);
 // model.safetensors, with the stacks that the architecture of `config` has in Hugging Face's layout.
 void write_hf_weights(const fs::path& path, std::span<const HfTensor> parameters, const Json& config);
 

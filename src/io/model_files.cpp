@@ -91,21 +91,47 @@ void load_parameters(Context& ctx, Model& model, const fs::path& directory, Weig
   HfWeights(files, fs::exists(config) ? read_json_file(config) : model.config()).load(ctx, model, weights);
 }
 
+namespace {
+
+// Of a parameter in a directory of `wanted`. FP8 is for what DeepSeek-V3 has in it: matrices of layers,
+// without routers, and of an MTP module all but its projection.
+const Format& format_in_directory(const Format& wanted, const std::string& name, const ParameterInfo& info) {
+  if (info.role == Role::buffer) return formats::f32;
+  if (&wanted != &formats::f8_e4m3) return wanted;
+  const bool matrix =
+      (info.role == Role::matrix || info.role == Role::expert) && !name.ends_with(".eh_proj.weight");
+  return matrix ? formats::f8_e4m3 : formats::bf16;
+}
+
+// Whether Hugging Face's layout of the family has FP8 matrices: (out, in), each a tensor of its own.
+void check_fp8(const Architecture& architecture, bool transposed) {
+  if (architecture.stacks.empty() && !transposed) return;
+  fail_usage("{} has no FP8 form in Hugging Face's layout ({}); write bf16, or a .gguf file",
+             architecture.model_type, transposed ? "its matrices lie transposed" : "its experts are stacked");
+}
+
+}  // namespace
+
 void save_model(const fs::path& directory, Model& model, const GenerationConfig& generation,
                 const Format& format) {
-  if (&format != &formats::f32 && &format != &formats::bf16) {
-    fail_usage("weights as {}: expected f32 or bf16", format.name);
+  if (&format != &formats::f32 && &format != &formats::bf16 && &format != &formats::f8_e4m3) {
+    fail_usage("weights as {}: expected f32, bf16 or f8_e4m3", format.name);
   }
   CHECK(model.layout() == WeightLayout{}, "weights to be saved are loaded as mapped_hf or copied_f32");
-  make_directories(directory);
   Json config = model.config();
   std::vector<HfTensor> tensors;
+  bool transposed = false;
   EachParameter each([&](const std::string& name, Tensor& value, const ParameterInfo& info) {
-    tensors.push_back({name, &value, info.role == Role::buffer ? &formats::f32 : &format});
+    tensors.push_back({name, &value, &format_in_directory(format, name, info)});
+    transposed = transposed || info.transposed;
   });
   model.visit(each);
+  const bool fp8 = &format == &formats::f8_e4m3;
+  if (fp8) check_fp8(*find_architecture(config), transposed);
+  make_directories(directory);
   write_hf_weights(directory / "model.safetensors", tensors, config);
   config.erase("quantization_config");  // what the weights were read from
+  if (fp8) config["quantization_config"] = fp8_config(tensors);
   config["torch_dtype"] = &format == &formats::f32 ? "float32" : "bfloat16";
   config.erase("dtype");  // the newer name of the same key must not contradict it
   write_json_file(directory / "config.json", config);

@@ -41,8 +41,10 @@ std::unique_ptr<Model> load_model_with_adapter(Context& ctx, const fs::path& bas
 void load_parameters(Context& ctx, Model& model, const fs::path& directory,
                      Weights weights = Weights::mapped);
 
-// Writes the three files, each atomically, weights first; the directory is made when missing. Buffers stay
-// f32 whatever the format. Error leaves the files that were there.
+// Writes the three files, each atomically, weights first; the directory is made when missing. `format`: f32,
+// bf16, or f8_e4m3 with a factor for each 128 x 128 (the matrices of layers; the rest is bf16), as
+// DeepSeek-V3 is published; UsageError for another, or where a family has no such form. Buffers stay f32
+// whatever the format. Error leaves the files that were there.
 void save_model(const fs::path& directory, Model& model, const GenerationConfig& generation,
                 const Format& format = formats::f32);
 

@@ -26,7 +26,12 @@ bool is_split_mxfp4(const Tensor& matrix);
 // Rows [begin, end) of such a matrix as format mxfp4 stores them: the same codes and exponents.
 void pack_mxfp4(const Tensor& matrix, int64_t begin, int64_t end, std::byte* to);
 
-// A f32 matrix as FP8 E4M3 with factors: the largest magnitude of each block becomes 448, E4M3's largest.
+// Rows of one band of blocks (at most block_rows of them) as FP8 E4M3: `factors` takes one for each block of
+// block_cols columns, so that its largest magnitude becomes 448, E4M3's largest; `codes` (may be null) the
+// rows.
+void fp8_band(const float* x, int64_t rows, int64_t cols, int64_t block_cols, float* factors,
+              std::byte* codes);
+// A f32 matrix as FP8 E4M3 with factors, by fp8_band().
 Tensor fp8_with_scales(const Context& ctx, const Tensor& matrix, int64_t block_rows = 128,
                        int64_t block_cols = 128);
 

@@ -95,7 +95,7 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens, const Normalizer& norma
 void AddedTokens::split(std::string_view input, bool normalized, const Rules& rules,
                         FunctionRef<void(std::string_view)> text, FunctionRef<void(int32_t)> token) const {
   const Trie& trie = tries_[normalized];
-  size_t done = 0;
+  size_t done = 0, space_end = 0;  // space_end: the end of the white space looked at last
   for (size_t at = 0; at < input.size();) {
     size_t length = 0;
     int32_t index = -1;
@@ -111,8 +111,11 @@ void AddedTokens::split(std::string_view input, bool normalized, const Rules& ru
     if (t.special && (!rules.special || overlaps(rules.data, begin, end))) continue;
     if (t.single_word && (ends_with_word(input.substr(0, begin)) || starts_with_word(input.substr(end))))
       continue;
-    if (t.lstrip) begin = std::max(done, begin - trailing_space(input.substr(0, begin)));
-    if (t.rstrip) end += leading_space(input.substr(end));
+    if (t.lstrip && begin > done) begin -= trailing_space(input.substr(done, begin - done));
+    if (t.rstrip) {
+      if (end >= space_end) space_end = end + leading_space(input.substr(end));
+      end = space_end;
+    }
     if (begin > done) text(input.substr(done, begin - done));
     token(t.id);
     done = end;

@@ -30,6 +30,16 @@ class JsonFields {
     if (!value.is_string()) fail("{}.{}: expected a string, found {}", where_, key, value.type_name());
     return value.get<std::string>();
   }
+  // A text to look for, not empty, and of a size that bounds the time of looking.
+  std::string literal(const std::string& key) const {
+    constexpr size_t kLongest = 1024;
+    std::string value = text(key);
+    if (value.empty()) fail("{}: an empty pattern", where_);
+    if (value.size() > kLongest) {
+      fail("{}.{}: a pattern of {} bytes; at most {} are accepted", where_, key, value.size(), kLongest);
+    }
+    return value;
+  }
   bool flag(const std::string& key, bool absent) const {
     if (!has(key)) return absent;
     const Json& value = json_.at(key);

@@ -102,9 +102,10 @@ struct Normalizer::Step {
   }
   void replace_matches(std::string_view run, std::string& out) const {
     Regex::Matcher matcher(*pattern);
+    matcher.begin(run);
     size_t done = 0;
     for (size_t at = 0; at <= run.size();) {
-      const auto found = matcher.find(run, at);
+      const auto found = matcher.find(at);
       if (!found) break;
       out += run.substr(done, found->begin - done);
       out += content;
@@ -155,8 +156,7 @@ void Normalizer::add(const Json& json, const std::string& where) {
     step.content = fields.text("content");
     if (pattern.has("String")) {
       step.kind = Step::Kind::replace_text;
-      step.text = pattern.text("String");
-      if (step.text.empty()) fail("{}: an empty pattern", where);
+      step.text = pattern.literal("String");
     } else {
       step.kind = Step::Kind::replace_pattern;
       step.pattern.emplace(pattern.text("Regex"));

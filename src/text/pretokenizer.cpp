@@ -138,8 +138,9 @@ class PreTokenizer::Stage {
   static void find_all(std::string_view text, Regex::Matcher& matcher, F match) {
     size_t start = 0;
     std::optional<size_t> last_end;
+    matcher.begin(text);
     while (start <= text.size()) {
-      const auto found = matcher.find(text, start);
+      const auto found = matcher.find(start);
       if (!found) return;
       if (found->begin == found->end) {
         start = found->end;
@@ -207,8 +208,11 @@ PreTokenizer& PreTokenizer::operator=(PreTokenizer&&) noexcept = default;
 void PreTokenizer::read_metaspace(const JsonFields& fields, Stage& stage) {
   fields.only({"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"});
   stage.kind = Stage::Kind::metaspace;
-  stage.literal = fields.text("replacement");
-  if (stage.literal.empty()) fail("{}: an empty replacement", fields.where());
+  stage.literal = fields.literal("replacement");
+  if (decode_utf8(stage.literal.data(), stage.literal.data() + stage.literal.size()).bytes !=
+      stage.literal.size()) {
+    fail("{}.replacement: expected one character, found {:?}", fields.where(), stage.literal);
+  }
   stage.cuts = fields.flag("split", true);
   const std::string scheme = fields.has("prepend_scheme") ? fields.text("prepend_scheme") : "always";
   if (scheme == "first") {
@@ -229,8 +233,7 @@ void PreTokenizer::read_split(const JsonFields& fields, Stage& stage) {
   stage.invert = fields.flag("invert", false);
   if (pattern.has("String")) {
     stage.kind = Stage::Kind::literal;
-    stage.literal = pattern.text("String");
-    if (stage.literal.empty()) fail("{}: an empty pattern", fields.where());
+    stage.literal = pattern.literal("String");
   } else if (const std::string regex = pattern.text("Regex");
              regex == kQwen2Pattern && stage.behavior == SplitBehavior::isolated && !stage.invert) {
     stage.kind = Stage::Kind::qwen2;

@@ -1,9 +1,12 @@
 // Pre-tokenisation patterns. They are written for Oniguruma in Ruby's syntax (what HF tokenizers uses) and
-// translated to PCRE2, construct by construct; a construct that means something else there, or nothing, is an
-// Error.
+// matched as that does: the leftmost match, of the first alternative that leads to one. Whatever the pattern,
+// the time is linear in the text: the matcher tries alternatives one after the other, as backtracking engines
+// do, and remembers what led nowhere (memoisation; Ford, "Packrat Parsing", 2002). A construct that we cannot
+// translate is an Error.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,18 +25,23 @@ class Regex {
   struct Match {
     size_t begin, end;
   };
-  // Match data of one thread; make one per encode call.
+  // Matches in one text at a time, for one thread; make one per encode call.
   class Matcher {
    public:
     explicit Matcher(const Regex& regex);
     ~Matcher();
     Matcher(Matcher&&) noexcept;
-    // The first match at or after `start` in valid UTF-8. Error when the pattern takes absurdly long.
-    std::optional<Match> find(std::string_view text, size_t start);
+    // `text`: valid UTF-8 that stays as it is while it is searched. Error when the pattern has so many parts
+    // that matching it would take more than 1 GiB.
+    void begin(std::string_view text);
+    // The first match at or after `start`, a character's beginning or the text's end. In linear time for all
+    // calls together whose `start` is not before the match found last.
+    std::optional<Match> find(size_t start);
+    // Operations carried out so far.
+    uint64_t steps() const;
 
    private:
-    struct State;
-    const Regex* regex_;
+    class State;
     std::unique_ptr<State> state_;
   };
 

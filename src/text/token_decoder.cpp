@@ -1,5 +1,7 @@
 #include "text/token_decoder.h"
 
+#include <algorithm>
+
 #include "text/json_fields.h"
 
 namespace frugal {
@@ -36,12 +38,12 @@ void TokenDecoder::add(const Json& json, const std::string& where) {
     fields.only({"type", "replacement", "add_prefix_space", "prepend_scheme", "split"});
     const std::string scheme = fields.has("prepend_scheme") ? fields.text("prepend_scheme") : "always";
     strips_space_ = scheme != "never" && fields.flag("add_prefix_space", true);
-    replacements_.emplace_back(fields.text("replacement"), " ");
+    replacements_.emplace_back(fields.literal("replacement"), " ");
   } else if (type == "Replace") {
     fields.only({"type", "pattern", "content"});
     const JsonFields pattern(fields.object("pattern"), where + ".pattern");
     pattern.only({"String"});
-    replacements_.emplace_back(pattern.text("String"), fields.text("content"));
+    replacements_.emplace_back(pattern.literal("String"), fields.text("content"));
   } else if (type == "ByteFallback") {
     fields.only({"type"});
     byte_pieces_ = true;
@@ -61,7 +63,6 @@ void TokenDecoder::add(const Json& json, const std::string& where) {
         where, type);
   }
   for (const auto& [text, content] : replacements_) {
-    if (text.empty()) fail("{}: an empty pattern", where);
     if (content.size() > text.size()) fail("{}: a replacement longer than what it replaces", where);
   }
   if (replacements_.size() > 16) fail("{}: more than 16 replacements", where);
@@ -69,10 +70,15 @@ void TokenDecoder::add(const Json& json, const std::string& where) {
 
 std::string TokenDecoder::bytes(std::string_view name) const {
   if (const int byte = byte_pieces_ ? byte_of_piece(name) : -1; byte >= 0) return {static_cast<char>(byte)};
-  std::string out(name);
+  std::string out(name), before;
   for (const auto& [text, content] : replacements_) {
-    for (size_t at = out.find(text); at != out.npos; at = out.find(text, at + content.size())) {
-      out.replace(at, text.size(), content);
+    before.swap(out);
+    out.clear();
+    for (size_t at = 0; at < before.size();) {
+      const size_t found = std::min(before.find(text, at), before.size());
+      out.append(before, at, found - at);
+      if (found < before.size()) out += content;
+      at = found + text.size();
     }
   }
   return out;

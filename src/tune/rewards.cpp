@@ -161,8 +161,11 @@ Rewards::Scores Rewards::score(std::span<const RewardInput> replies) const {
   }
   if (format_) {
     Regex::Matcher matcher(*format_);
-    each("format", o.format_weight,
-         [&](const RewardInput& r) { return matcher.find(replace_invalid_utf8(r.reply), 0) ? 1.0 : 0.0; });
+    each("format", o.format_weight, [&](const RewardInput& r) {
+      const std::string reply = replace_invalid_utf8(r.reply);
+      matcher.begin(reply);
+      return matcher.find(0) ? 1.0 : 0.0;
+    });
   }
   if (o.length > 0) {
     each("length", o.length_weight,

@@ -53,6 +53,14 @@ TEST_F(Convert, FormatsAndSubstitutes) {
   EXPECT_EQ(json({"convert", model(), out("bf16"), "--format", "bf16"})["bytes"].get<double>() * 2 > 0, true);
 }
 
+TEST_F(Convert, Fp8DirectoriesAreModels) {
+  EXPECT_EQ(run({"convert", model(), out("fp8"), "--format", "f8_e4m3"}).code, 0);
+  EXPECT_EQ(read_json_file(dir_ / "fp8/config.json")["quantization_config"]["quant_method"], "fp8");
+  EXPECT_EQ(greedy(out("fp8")).size(), 12u);
+  EXPECT_EQ(run({"convert", out("fp8"), out("bf16")}).code, 0);
+  EXPECT_EQ(greedy(out("bf16")).size(), 12u);
+}
+
 TEST_F(Convert, GenerationSettingsTravel) {
   const std::string gguf = converted("a.gguf");
   const GenerationConfig generation = read_generation_config(gguf);
@@ -97,7 +105,7 @@ TEST_F(Convert, MistakesAreSaid) {
   expect_contains(error(2, {"convert", model(), out("a.gguf"), "--out", out("b.gguf")}), "where to write");
   expect_contains(error(2, {"convert", model(), out("a.gguf"), "--format", "q9"}), "q9");
   expect_contains(error(2, {"convert", model(), out("a.gguf"), "--format", "f8_e4m3"}), "f8_e4m3");
-  expect_contains(error(2, {"convert", model(), out("dir"), "--format", "q8_0"}), "f32 or bf16");
+  expect_contains(error(2, {"convert", model(), out("dir"), "--format", "q8_0"}), "f32, bf16 or f8_e4m3");
   expect_contains(error(1, {"convert", out("missing"), out("a.gguf")}), "no such model");
   expect_contains(error(1, {"convert", model(), out("no/such/folder/a.gguf")}), "no/such/folder");
   const std::string gguf = converted("a.gguf");

@@ -112,6 +112,18 @@ TEST_F(PullVerb, MistakesAreSaid) {
   expect_contains(hub_error(1, {"generate", "nothing", "-p", "x"}), "no such model");
 }
 
+TEST_F(PullVerb, TrustsTheCertificatesOfTheEnvironment) {
+  hub_ = std::make_unique<HubServer>(dir_ / "hub", "tests/hub/server.py", HubServer::Scheme::https);
+  std::vector<std::string> all = {"HF_ENDPOINT=" + hub_->url("", "localhost"),
+                                  "FRUGAL_MODELS=" + (dir_ / "models").string()};
+  expect_contains(error(1, {"pull", "hf:owner/tiny"}, "", all), "certificate");
+  all.push_back("SSL_CERT_FILE=" + std::string(FRUGAL_SOURCE_DIR) + "/tests/golden/tls/ca.pem");
+  const Finished pulled = run({"pull", "hf:owner/tiny"}, "", all);
+  EXPECT_EQ(pulled.code, 0) << pulled.err;
+  expect_contains(pulled.err, "all checked");
+  EXPECT_EQ(run({"generate", "tiny", "-p", "Once", "-n", "2"}, "", all).code, 0);
+}
+
 TEST_F(PullVerb, StoppingKeepsWhatCameIn) {
   hub_->add("files/large.gguf", std::string(40 << 20, 'x'));
   hub_->faults({{"large.gguf", {{"stall", true}}}});

@@ -49,6 +49,16 @@ TEST_F(QuantizeVerb, ReportsSeveralTypesAtOnce) {
   expect_contains(table.out, "perplexity");
 }
 
+TEST_F(QuantizeVerb, Fp8DirectoriesAreReportedToo) {
+  const Json json = this->json({"quantize", model(), out("m-{type}"), "--type", "bf16,f8_e4m3", "--report",
+                                text(), "--context", "64"});
+  EXPECT_LT(json["types"][1]["bytes"], json["types"][0]["bytes"]);
+  EXPECT_GT(json["types"][1]["kl"], json["types"][0]["kl"]);
+  EXPECT_EQ(run({"generate", out("m-f8_e4m3"), "-p", "Once", "-n", "2"}).code, 0);
+  const Finished table = run({"quantize", model(), "--type", "f8_e4m3,q8_0", "--report", text(), "--quiet"});
+  EXPECT_EQ(table.code, 0) << table.err;
+}
+
 TEST_F(QuantizeVerb, ImportanceMatricesAreMadeKeptAndRead) {
   const std::string kept = out("i.gguf");
   EXPECT_EQ(run({"quantize", model(), out("a.gguf"), "--type", "q4_0", "--calibrate", text(),
@@ -84,7 +94,8 @@ TEST_F(QuantizeVerb, MistakesAreSaid) {
   expect_contains(error(2, {"quantize", model(), out("a.gguf"), "--type", "q8_0,"}), "''");
   expect_contains(error(2, {"quantize", model(), "--type", "q8_0"}), "where to write");
   expect_contains(error(2, {"quantize", model(), out("a.gguf"), "--type", "q8_0,q4_0"}), "{type}");
-  expect_contains(error(2, {"quantize", model(), out("dir"), "--type", "q8_0", "--quiet"}), "f32 or bf16");
+  expect_contains(error(2, {"quantize", model(), out("dir"), "--type", "q8_0", "--quiet"}),
+                  "f32, bf16 or f8_e4m3");
   expect_contains(error(2, {"quantize", model(), out("dir"), "--type", "q4_k_m"}), ".gguf");
   expect_contains(
       error(2, {"quantize", model(), out("a.gguf"), "--type", "q8_0", "--save-imatrix", out("i")}),

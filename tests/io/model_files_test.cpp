@@ -228,6 +228,66 @@ TEST_F(ModelFiles, QuantisedCheckpointsAreSavedWithoutTheirQuantisation) {
   }
 }
 
+TEST_F(ModelFiles, Fp8IsWrittenAsDeepSeekPublishesIt) {
+  const auto model = load_model(ctx_, golden_path("models/mtp_d1"));
+  save_model(dir_ / "fp8", *model, {}, formats::f8_e4m3);
+  const Json config = read_json_file(dir_ / "fp8" / "config.json");
+  EXPECT_EQ(config["quantization_config"]["quant_method"], "fp8");
+  EXPECT_EQ(config["quantization_config"]["fmt"], "e4m3");
+  EXPECT_EQ(config["quantization_config"]["activation_scheme"], "dynamic");
+  EXPECT_EQ(config["quantization_config"]["weight_block_size"], Json::array({128, 128}));
+  EXPECT_EQ(config["torch_dtype"], "bfloat16");
+  const SafetensorsFile file(dir_ / "fp8" / "model.safetensors");
+  EachParameter each([&](const std::string& name, Tensor& value, const ParameterInfo& info) {
+    const bool matrix =
+        (info.role == Role::matrix || info.role == Role::expert) && !name.ends_with("eh_proj.weight");
+    EXPECT_EQ(file.find(name)->dtype, matrix                      ? "F8_E4M3"
+                                      : info.role == Role::buffer ? "F32"
+                                                                  : "BF16")
+        << name;
+    const SafetensorsEntry* factors = file.find(name + "_scale_inv");
+    ASSERT_EQ(factors != nullptr, matrix) << name;
+    if (matrix) {
+      EXPECT_EQ(factors->dtype, "F32");
+      EXPECT_EQ(factors->shape, factor_shape(value.shape(), 128, 128));
+    }
+  });
+  model->visit(each);
+  // Within half a step of three bits of mantissa, or of the smallest that there is.
+  const auto a = values_of(*load_model(ctx_, dir_ / "fp8")), b = values_of(*model);
+  for (const auto& [name, values] : b) {
+    float largest = 0;
+    for (const float x : values) largest = std::max(largest, std::abs(x));
+    for (size_t i = 0; i < values.size(); ++i)
+      ASSERT_NEAR(a.at(name)[i], values[i], std::abs(values[i]) / 16 + largest / 448 * 0x1p-9f) << name;
+  }
+  EXPECT_EQ(message(dir_ / "fp8"), "no error");
+  EXPECT_THROW(save_model(dir_ / "x", *load_model(ctx_, golden_path("models/gpt2")), {}, formats::f8_e4m3),
+               UsageError);
+  EXPECT_THROW(save_model(dir_ / "x", *load_model(ctx_, golden_path("models/gpt_oss")), {}, formats::f8_e4m3),
+               UsageError);
+  EXPECT_FALSE(fs::exists(dir_ / "x"));
+}
+
+TEST_F(ModelFiles, Fp8ThatIsReadStaysBitForBit) {
+  const fs::path from = golden_path("models/v3_fp8");  // ragged blocks of 128 x 128
+  save_model(dir_ / "again", *load_model(ctx_, from), {}, formats::f8_e4m3);
+  const SafetensorsFile before(from / "model.safetensors"), after(dir_ / "again" / "model.safetensors");
+  int64_t compared = 0;
+  for (const SafetensorsEntry& entry : before.entries()) {
+    if (entry.dtype != "F8_E4M3" && !entry.name.ends_with("_scale_inv")) continue;
+    const SafetensorsEntry* found = after.find(entry.name);
+    if (found == nullptr) continue;  // a projection that is published in bf16
+    EXPECT_TRUE(std::ranges::equal(found->data, entry.data)) << entry.name;
+    ++compared;
+  }
+  EXPECT_GT(compared, 20);
+  // Other blocks, or other numbers, are made anew.
+  save_model(dir_ / "small", *load_model(ctx_, golden_path("models/v3_fp8_small_blocks")), {},
+             formats::f8_e4m3);
+  EXPECT_EQ(message(dir_ / "small"), "no error");
+}
+
 TEST_F(ModelFiles, MtpModulesThatTheConfigLeavesOutAreSkipped) {
   const fs::path dir = copy_of("v3_fp8");
   const SafetensorsFile golden(golden_path("models/v3_fp8/golden.safetensors"));

@@ -33,6 +33,11 @@ TEST(TokenizerLoad, WhatIsNotUnderstoodIsNamed) {
   EXPECT_ERROR(R"({"normalizer": {"type": "Precompiled"}})", "normalizer 'Precompiled'");
   EXPECT_ERROR(R"({"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "x"}})",
                "an empty pattern");
+  EXPECT_ERROR((R"({"normalizer": {"type": "Replace", "pattern": {"String": ")" + std::string(2000, 'x') +
+                R"("}, "content": "x"}})")
+                   .c_str(),
+               "a pattern of 2000 bytes; at most 1024");
+  EXPECT_ERROR(R"({"pre_tokenizer": {"type": "Metaspace", "replacement": "__"}})", "expected one character");
   EXPECT_ERROR(R"({"normalizer": 3})", "normalizer: expected an object");
   EXPECT_ERROR(R"({"pre_tokenizer": null})", "either both are ByteLevel or neither is");
   EXPECT_ERROR(R"({"pre_tokenizer": {"type": "UnicodeScripts"}})", "'UnicodeScripts'");

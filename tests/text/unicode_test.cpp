@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "core/rng.h"
 #include "text/byte_alphabet.h"
 #include "text/qwen2_split.h"
@@ -56,11 +55,12 @@ TEST(Nfc, ComposesAndReorders) {
 class Qwen2 : public testing::Test {
  protected:
   void compare(const std::string& text) {
+    matcher_.begin(text);
     const char* p = text.data();
     const char* const end = p + text.size();
     while (p < end) {
       const auto at = static_cast<size_t>(p - text.data());
-      const auto expected = matcher_.find(text, at);
+      const auto expected = matcher_.find(at);
       ASSERT_TRUE(expected && expected->begin == at) << text;
       const char* next = qwen2_word_end(p, end, char_classes());
       ASSERT_EQ(static_cast<size_t>(next - text.data()), expected->end) << text << " at " << at;
@@ -136,23 +136,20 @@ TEST_F(Qwen2, EqualsTheRegexOnRandomText) {
   }
 }
 
+bool found(const Regex& regex, std::string_view text) {
+  Regex::Matcher matcher(regex);
+  matcher.begin(text);
+  return matcher.find(0).has_value();
+}
+
 TEST(RegexTranslation, CoversWhereTheEnginesDiffer) {
   EXPECT_EQ(translate_pattern(R"(\s\S[^\s])"), R"(\p{White_Space}\P{White_Space}[^\p{White_Space}])");
   EXPECT_EQ(translate_pattern(R"(\u3040-[a\-z]+)"), R"(\x{3040}-[a\-z]+)");
   Regex space(R"(\s)");
-  EXPECT_FALSE(Regex::Matcher(space).find("\xE1\xA0\x8E", 0)) << "U+180E is no White_Space";
+  EXPECT_FALSE(found(space, "\xE1\xA0\x8E")) << "U+180E is no White_Space";
   Regex letter(R"(\p{L})"), no_letter(R"(\P{L})");  // U+1C89, a letter since Unicode 16
-  EXPECT_TRUE(Regex::Matcher(letter).find("\xE1\xB2\x89", 0));
-  EXPECT_FALSE(Regex::Matcher(no_letter).find("\xE1\xB2\x89", 0));
-}
-
-TEST(Regex, CatastrophicBacktrackingIsAnError) {
-  Regex regex(R"((a|aa)+$)");
-  const std::string text = std::string(200, 'a') + "b";
-  try {
-    EXPECT_FALSE(Regex::Matcher(regex).find(text, 0));
-  } catch (const Error&) {
-  }
+  EXPECT_TRUE(found(letter, "\xE1\xB2\x89"));
+  EXPECT_FALSE(found(no_letter, "\xE1\xB2\x89"));
 }
 
 }  // namespace
