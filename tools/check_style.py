@@ -25,11 +25,12 @@ MAY_INCLUDE = {
     "remote": "core net text data",
     "train": "core kernels tensor autograd nn models data io meter",
     "tune": "core tensor autograd nn models text data train infer",
+    "prune": "core tensor autograd nn models data train",
     "distill": "core kernels tensor autograd nn models text data train infer tune",
     "infer": "core kernels tensor autograd nn models io",
     "eval": "core tensor autograd nn models io infer text data",
     "pipeline": "core kernels tensor autograd nn models io text data train tune distill infer eval meter remote",
-    "cli": "core kernels tensor autograd nn models io text data train tune distill infer eval meter pipeline hub remote",
+    "cli": "core kernels tensor autograd nn models io text data train tune distill prune infer eval meter pipeline hub remote",
 }
 LONG_FILE = 400
 

@@ -20,6 +20,8 @@ std::span<const Verb> all_verbs() {
       Verb{"info", "Parameters, memory and FLOPs of a model or preset", declare_info},
       Verb{"convert", "Hugging Face directory to GGUF file and back; change number formats", declare_convert},
       Verb{"quantize", "Fewer bits for the weights, and what that costs", declare_quantize},
+      Verb{"prune", "A smaller model of the parts that matter most, to be healed by distillation",
+           declare_prune},
       Verb{"bench", "Speed of a model, of training, and of this machine", declare_bench},
       Verb{"ledger", "What was spent: list, total, export", declare_ledger},
   };

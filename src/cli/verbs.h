@@ -16,6 +16,7 @@ void declare_chat(Command& command, const Environment& environment);
 void declare_logits(Command& command, const Environment& environment);
 void declare_convert(Command& command, const Environment& environment);
 void declare_quantize(Command& command, const Environment& environment);
+void declare_prune(Command& command, const Environment& environment);
 void declare_perplexity(Command& command, const Environment& environment);
 void declare_pull(Command& command, const Environment& environment);
 void declare_info(Command& command, const Environment& environment);

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "autograd/part_observer.h"
 #include "core/error.h"
 
 namespace frugal {
@@ -66,7 +67,9 @@ Hidden Decoder::forward(Context& ctx, const Batch& batch, Cache* cache) {
         batch.offsets.back() == batch.rows());
   Tensor x = embed(ctx, batch);
   for (size_t i = 0; i < blocks_.size(); ++i) {
+    const Tensor before = x;
     x = blocks_[i].run(ctx, x, batch, cache, static_cast<int>(i), recompute_);
+    if (PartObserver* observer = part_observer(ctx)) observer->block(static_cast<int>(i), before, x);
   }
   if (cache != nullptr) cache->advance(batch);
   return {x, norm_.forward(ctx, x)};

@@ -11,6 +11,7 @@
 #include "autograd/ops.h"
 #include "autograd/ops/low_rank.h"
 #include "autograd/ops/matmul.h"
+#include "autograd/part_observer.h"
 #include "core/error.h"
 #include "kernels/rowwise.h"
 
@@ -325,6 +326,8 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
   }
   moe.routing = route(ctx, scores, bias, experts.scale, offsets, options);
   if (ctx.aux != nullptr) ctx.aux->add_counts(options.layer, moe.routing.counts);
+  if (PartObserver* observer = part_observer(ctx))
+    observer->routed(router, x, moe.routing.chosen, moe.routing.token_weight);
 
   const int64_t slots = moe.slots();
   Tensor g = Tensor::empty(ctx, {slots, moe.inner}), u = Tensor::empty(ctx, {slots, moe.inner});
