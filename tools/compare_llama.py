@@ -30,13 +30,17 @@ def run(command: list[str]) -> tuple[str, float]:
 
 
 def frugal(options: argparse.Namespace) -> dict:
-    text, _ = run([options.frugal, "bench", options.model, "-p", str(options.prompt), "-n", str(options.tokens),
-                   "--depth", str(options.depth), "--threads", str(options.threads), "--repeat", "3", "--json",
-                   "--quiet"])
-    result = json.loads(text)
+    def bench(prompt: int, tokens: int, depth: int) -> dict:
+        text, _ = run([options.frugal, "bench", options.model, "-p", str(prompt), "-n", str(tokens), "--depth", str(depth),
+                       "--threads", str(options.threads), "--repeat", "3", "--json", "--quiet"])
+        return json.loads(text)
+
+    decode = bench(1 if options.depth else options.prompt, options.tokens, options.depth)
+    # A prompt is read from its beginning, as llama-bench does.
+    prefill = bench(options.prompt, 1, 0) if options.depth else decode
     # Of the model alone: afterwards the program measures the machine's bandwidth on arrays of its own.
-    memory = result["peak_memory_bytes"] / 2**20
-    return {"prefill": result["prefill_tok_s"], "decode": result["decode_tok_s"], "memory": memory}
+    memory = max(decode["peak_memory_bytes"], prefill["peak_memory_bytes"]) / 2**20
+    return {"prefill": prefill["prefill_tok_s"], "decode": decode["decode_tok_s"], "memory": memory}
 
 
 def peer(options: argparse.Namespace, command: list[str]) -> dict:

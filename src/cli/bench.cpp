@@ -46,22 +46,29 @@ struct Speed {
   double prefill = 0, decode = 0;  // tokens a second
 };
 
+// Prompt tokens behind `depth` others, then generated ones behind as many and one.
 Speed measure(Context& ctx, Engine& engine, const ModelArguments& a, int64_t prompt, int64_t tokens,
               int64_t vocab) {
   const auto phase = [&](const char* name) {
     if (ctx.profile != nullptr) ctx.profile->phase(name);
   };
   std::vector<double> prefill, decode;
+  const auto depth = static_cast<size_t>(a.depth);
+  std::vector<int32_t> ids = random_ids(a.depth, vocab, 1);  // the same in all rounds: the engine keeps them
+  if (a.depth > 0) {
+    phase("filling the context");
+    engine.prefill(0, ids);
+  }
   for (int64_t r = 0; r <= a.repeat; ++r) {  // the first round warms up
-    const auto ids = random_ids(std::max(prompt, a.depth + 1), vocab, static_cast<uint64_t>(r));
-    engine.clear(0);
+    ids.resize(depth);
+    for (const int32_t id : random_ids(prompt, vocab, static_cast<uint64_t>(r) + 2)) ids.push_back(id);
+    if (a.depth == 0) engine.clear(0);
     phase("prefill");
     double start = steady_seconds();
-    engine.prefill(0, std::span(ids).first(static_cast<size_t>(prompt)));
+    engine.prefill(0, ids);
     if (r > 0) prefill.push_back(static_cast<double>(prompt) / (steady_seconds() - start));
-    phase("filling the context");
-    engine.clear(0);
-    engine.prefill(0, std::span(ids).first(static_cast<size_t>(a.depth + 1)));
+    phase("first token");
+    engine.prefill(0, std::span(ids).first(depth + 1));
     phase("decode");
     start = steady_seconds();
     for (const int32_t id : random_ids(tokens, vocab, 77)) {
@@ -118,14 +125,14 @@ void bench_model(ModelArguments& a, const Environment& environment) {
   ctx.compute = parse_compute(a.compute);
   const auto model = load_model(ctx, find_model(a.model, environment));
   const ModelShape shape = model->shape();
-  const int64_t prompt = a.prompt.value_or(std::min<int64_t>(512, shape.max_positions));
+  const int64_t prompt = a.prompt.value_or(std::min<int64_t>(512, shape.max_positions - a.depth));
   const int64_t tokens = a.tokens.value_or(std::min<int64_t>(128, shape.max_positions - a.depth - 1));
   if (prompt < 1 || tokens < 1 || a.repeat < 1 || a.depth < 0)
     fail_usage("-p, -n, --repeat: expected at least 1");
   EngineOptions options;
   options.kv_format = &kv_format(ctx.compute, a.kv_format);
   const bool drafts = a.draft.options().kind != DraftKind::off;
-  options.context = std::max(prompt, a.depth + 1 + tokens);
+  options.context = a.depth + std::max(prompt, 1 + tokens);
   Engine engine(ctx, *model, options);
   a.profile.start(ctx);
   const Speed speed = measure(ctx, engine, a, prompt, tokens, shape.vocab_size);
@@ -139,7 +146,8 @@ void bench_model(ModelArguments& a, const Environment& environment) {
   const double kv = static_cast<double>(kv_bytes_per_token(*model, *options.kv_format)) *
                     (static_cast<double>(a.depth + 1) + static_cast<double>(tokens) / 2);
   const double bandwidth = speed.decode * (weight_bytes(*model, 1) + kv) / peaks.bytes_per_second;
-  const double flops = speed.prefill * flops_per_token(*model, prompt).forward / peaks.flops_per_second;
+  const double flops =
+      speed.prefill * flops_per_token(*model, 2 * a.depth + prompt).forward / peaks.flops_per_second;
   if (a.common.json) {
     report.update({{"prefill_tok_s", speed.prefill},
                    {"decode_tok_s", speed.decode},
@@ -277,11 +285,11 @@ void declare_bench(Command& command, const Environment& environment) {
   command.positional("MODEL", m->model, kModelHelp, false);
   command.option("-p", m->prompt, "Prompt tokens to read (default: 512 or the model's longest context)");
   command.option("-n", m->tokens, "Tokens to generate (default: 128 or as many as fit)");
-  command.option("--depth", m->depth, "Tokens already in the context when generating starts");
+  command.option("--depth", m->depth, "Tokens in the context before those that are timed");
   command.option("--repeat", m->repeat, "Rounds; the median is reported");
   command.option("--compute", m->compute, kComputeHelp);
   declare_kv_format(command, m->kv_format);
-  m->draft.declare(command);
+  m->draft.declare(command, DraftKind::off);
   m->profile.declare(command);
   command.action([m, environment] { bench_model(*m, environment); });
 

@@ -68,7 +68,7 @@ void generate(GenerateArguments& a, const Environment& environment) {
   flush();  // before what goes to stderr
   note(a.common, fmt::format("{} tokens in, {} out, {:.1f} tok/s, {}", g.prompt_tokens, g.ids.size(),
                              reply.tokens_per_second(), reply.reason));
-  if (drafts) note(a.common, draft_line(g.draft));
+  if (a.sampling.draft.kind && drafts) note(a.common, draft_line(g.draft));
   a.profile.finish(runtime.ctx(), a.common);
 }
 

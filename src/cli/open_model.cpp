@@ -75,7 +75,7 @@ void SamplingFlags::declare(Command& command) {
   command.option("--context", context, "Tokens of context, prompt and reply (default: as needed)");
   command.option("--compute", compute, kComputeHelp);
   declare_kv_format(command, kv_format);
-  draft.declare(command);
+  draft.declare(command, DraftKind::lookup);
 }
 
 SamplingOptions SamplingFlags::options(const GenerationConfig& wishes) const {
@@ -111,16 +111,18 @@ void declare_kv_format(Command& command, std::optional<std::string>& name) {
                  "Keep keys and values as f32, bf16 or q8_0 (default: bf16; f32 if exact)");
 }
 
-void DraftFlags::declare(Command& command) {
+void DraftFlags::declare(Command& command, DraftKind usual) {
+  usual_ = usual;
   command.option(
       "--draft", kind,
-      "Guess the next tokens and check several at once: lookup (what followed the same words before), mtp "
-      "(the model's own) or off; the reply stays the same");
+      fmt::format("Guess the next tokens and check several at once: lookup (what followed the same words "
+                  "before), mtp (the model's own) or off; the reply stays the same (default: {})",
+                  to_string(usual)));
   command.option("--draft-max", longest, "Tokens in a guess, at most");
 }
 
 DraftOptions DraftFlags::options() const {
-  return {parse_draft_kind(kind), longest};
+  return {kind ? parse_draft_kind(*kind) : usual_, longest};
 }
 
 std::vector<int32_t> stop_ids(const OpenModel& model) {

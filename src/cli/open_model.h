@@ -39,10 +39,14 @@ Tokenizer open_tokenizer(const std::string& name, const Environment& environment
 
 // Flags of speculative decoding.
 struct DraftFlags {
-  std::string kind = "off";
+  std::optional<std::string> kind;
   int64_t longest = DraftOptions{}.longest;
-  void declare(Command& command);
+  // `usual`: the kind without the flag.
+  void declare(Command& command, DraftKind usual);
   DraftOptions options() const;  // UsageError for a kind that is none
+
+ private:
+  DraftKind usual_ = DraftKind::off;
 };
 
 // Flags of generate and chat. What is not given is as generation_config.json says, else temperature 0.8 and

@@ -11,8 +11,8 @@ namespace {
 
 // Before it was timed a row more is taken for that part of a plain pass.
 constexpr double kRowCost = 0.1;
-// What is known of a kind of drafts, or of the positions before, weighs as much as so many observations.
-constexpr double kPriorWeight = 2;
+// What is known of a kind of drafts beforehand, and of the positions before one, as so many observations.
+constexpr double kPriorWeight = 3, kBeforeWeight = 2;
 constexpr double kForget = 0.93;  // an observation's weight after each later one
 constexpr double kMargin = 1.03;  // a gain below this is not worth its uncertainty
 
@@ -29,13 +29,18 @@ DraftPolicy::DraftPolicy(int64_t longest, std::vector<double> priors)
     : longest_(longest), priors_(std::move(priors)) {
   CHECK(longest > 0 && !priors_.empty());
   kinds_.assign(priors_.size(), std::vector<Frequency>(static_cast<size_t>(longest)));
+  for (size_t kind = 0; kind < kinds_.size(); ++kind)
+    kinds_[kind][0] = {priors_[kind] * kPriorWeight, kPriorWeight};
 }
 
 void DraftPolicy::begin_reply() {
-  constexpr double kKept = 0.5;
+  constexpr double kKept = 0.8;
   plain_ = {};
-  for (auto& positions : kinds_) {
-    for (Frequency& f : positions) f = {f.right * kKept, f.tried * kKept};
+  for (size_t kind = 0; kind < kinds_.size(); ++kind) {
+    for (Frequency& f : kinds_[kind]) f = {f.right * kKept, f.tried * kKept};
+    const double prior = kPriorWeight * (1 - kKept);
+    kinds_[kind][0].right += priors_[kind] * prior;
+    kinds_[kind][0].tried += prior;
   }
 }
 
@@ -76,11 +81,11 @@ double DraftPolicy::pass_cost(int64_t rows) const {
 // A position without observations of its own is taken for as good as the one before.
 DraftPolicy::Estimate DraftPolicy::frequency(int kind, int64_t position) const {
   const auto& positions = kinds_.at(static_cast<size_t>(kind));
-  double mean = priors_[static_cast<size_t>(kind)], weight = 0;
-  for (int64_t i = 0; i <= position; ++i) {
+  double weight = positions[0].tried, mean = positions[0].right / weight;
+  for (int64_t i = 1; i <= position; ++i) {
     const Frequency& f = positions[static_cast<size_t>(i)];
-    weight = f.tried + kPriorWeight;
-    mean = (f.right + mean * kPriorWeight) / weight;
+    weight = f.tried + kBeforeWeight;
+    mean = (f.right + mean * kBeforeWeight) / weight;
   }
   return {mean, std::max(0.0, mean - std::sqrt(mean * (1 - mean) / weight))};
 }

@@ -22,7 +22,7 @@ class DraftPolicy {
   // before that was seen.
   DraftPolicy(int64_t longest, std::vector<double> priors);
 
-  // Another text: plain passes are timed anew and what was counted counts half; what a row more costs stays.
+  // Another text: plain passes are timed anew and what was counted counts less; what a row more costs stays.
   void begin_reply();
 
   // A pass over `rows` rows took so long.

@@ -16,7 +16,7 @@ struct Kind {
   double prior;
 };
 constexpr std::array<Kind, 7> kKinds{
-    {{32, 0.95}, {16, 0.9}, {8, 0.8}, {5, 0.6}, {3, 0.4}, {2, 0.25}, {1, 0.12}}};
+    {{32, 0.95}, {16, 0.85}, {8, 0.7}, {5, 0.5}, {3, 0.3}, {2, 0.18}, {1, 0.08}}};
 
 uint64_t hash_of(std::span<const int32_t> tokens) {
   uint64_t hash = 0x9e3779b97f4a7c15u;

@@ -194,7 +194,9 @@ void Engine::write_on(Writing& w, Speculation* speculation) {
   Tensor scores = logits(ctx_, model_, hidden.normed);
   const int64_t before = std::ssize(w.out.ids);
   const int64_t right = take_tokens(w, scores, draft);
-  if (speculation != nullptr) speculation->pass_ended(right, std::ssize(w.out.ids) - before);
+  const bool stopped = w.ended && w.out.reason == FinishReason::stop;  // by a token that the reply leaves out
+  if (speculation != nullptr)
+    speculation->pass_ended(right, std::ssize(w.out.ids) - before + (stopped ? 1 : 0));
   if (right < std::ssize(draft)) {  // what was guessed wrong leaves the cache
     const int64_t kept = cache_.length(w.slot) - std::ssize(draft) + right;
     cache_.truncate(w.slot, kept);

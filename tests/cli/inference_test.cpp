@@ -12,13 +12,15 @@ constexpr const char* kRepeating = "boats on the sea, boats on the sea, boats on
 
 TEST_F(Inference, DraftsChangeNothingButAreReported) {
   for (const char* temperature : {"0", "0.8"}) {
-    const std::vector<std::string> plain{"generate", model(),  "-p",        kRepeating, "-n",
+    const std::vector<std::string> usual{"generate", model(),  "-p",        kRepeating, "-n",
                                          "40",       "--temp", temperature, "--seed",   "4"};
-    std::vector<std::string> drafting = plain;
+    std::vector<std::string> plain = usual, drafting = usual;
+    plain.insert(plain.end(), {"--draft", "off"});
     drafting.insert(drafting.end(), {"--draft", "lookup", "--draft-max", "4"});
     const Json expected = json(plain), got = json(drafting);
     EXPECT_EQ(got["ids"], expected["ids"]);
     EXPECT_FALSE(expected.contains("draft"));
+    EXPECT_TRUE(json(usual).contains("draft")) << "lookup is the default";
     const Json& draft = got["draft"];
     EXPECT_GT(draft["passes"].get<int>(), 0);
     EXPECT_GE(draft["drafted"], draft["accepted"]);

@@ -121,7 +121,12 @@ Tensor attention_cached(Context& ctx, const Tensor& q, std::span<const int64_t> 
   Tensor y = Tensor::empty(ctx, {q.rows(), o.heads * o.v_dim});
   if (ctx.dry_run()) return y;
   kernels::Attention a = describe(q, o, sinks);
-  if (ctx.compute == Compute::fast) a.precision = kernels::Precision::bf16;
+  // Rounding queries has its price (docs/log.md), so it is for where arithmetic is the bound: many heads on
+  // the same latents, which are keys and values in one.
+  const auto latents = [](const CachedKeys& c) { return c.k == c.v; };
+  if (ctx.compute == Compute::fast && std::ranges::all_of(cached, latents)) {
+    a.precision = kernels::Precision::bf16;
+  }
   std::vector<kernels::AttentionSpan> spans;
   for (size_t s = 0; s < cached.size(); ++s) {
     if (offsets[s] == offsets[s + 1]) continue;
