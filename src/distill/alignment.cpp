@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace frugal {
 
@@ -13,6 +14,7 @@ struct TokenAligner::Spelling {
   std::vector<int32_t> ids;
   std::vector<int64_t> begin;
   bool ends_whole = false;  // the last token is a special one: the text was not cut
+  bool lost = false;        // the rest cannot be read
 
   void push(int32_t id, int64_t at) {
     ids.push_back(id);
@@ -25,12 +27,34 @@ TokenAligner::TokenAligner(const Tokenizer& student, const Tokenizer& teacher, i
   CHECK(teacher_positions > 0);
 }
 
-void TokenAligner::read_text(const std::string& text, int64_t begin, Spelling& teacher) const {
-  const std::vector<int32_t> ids = teacher_.encode(text);
+// A student that has learned little writes bytes that are no characters; few teachers have tokens for those.
+// The teacher reads a replacement character there, and nothing is compared across it.
+void TokenAligner::read_text(std::string_view text, int64_t begin, Spelling& teacher) const {
+  while (!text.empty()) {
+    const size_t valid = valid_utf8_prefix(text);
+    if (valid > 0) read_characters(text.substr(0, valid), begin, teacher);
+    size_t end = valid;
+    while (end < text.size() && valid_utf8_prefix(text.substr(end)) == 0) ++end;
+    if (end > valid) read_characters("\uFFFD", -1, teacher);
+    begin += static_cast<int64_t>(end);
+    text.remove_prefix(end);
+  }
+}
+
+// `begin` -1: they stand for something else. What the vocabulary lacks ends what the teacher reads.
+void TokenAligner::read_characters(std::string_view text, int64_t begin, Spelling& teacher) const {
+  if (teacher.lost) return;
+  std::vector<int32_t> ids;
+  try {
+    ids = teacher_.encode(text);
+  } catch (const Error&) {
+    teacher.lost = true;
+    return;
+  }
   std::string spelled;
   for (const int32_t id : ids) spelled += teacher_.token_bytes(id);
   const bool space_added = spelled.size() == text.size() + 1 && spelled.ends_with(text);  // as SentencePiece
-  const bool same = space_added || spelled == text;
+  const bool same = begin >= 0 && (space_added || spelled == text);
   int64_t at = begin - (space_added ? 1 : 0);
   for (const int32_t id : ids) {
     teacher.push(id, same ? std::max(at, begin) : -1);
@@ -47,7 +71,7 @@ void TokenAligner::read_special(int32_t id, bool first, int64_t begin, Spelling&
     const auto found = teacher_.find(student_.token_bytes(id));
     if (found && teacher_.is_special(*found)) theirs = found;
   }
-  if (theirs) teacher.push(*theirs, begin);
+  if (theirs && !teacher.lost) teacher.push(*theirs, begin);
 }
 
 void TokenAligner::read(std::span<const int32_t> ids, Spelling& student, Spelling& teacher) const {

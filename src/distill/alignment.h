@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/batch.h"
@@ -34,15 +34,17 @@ class TokenAligner {
 
   // Matches the texts of a batch: those of its documents, or its sequences where `whole` (R; may be empty) is
   // not 0. BOS and EOS stand for each other; another special token for the teacher's of the same name, where
-  // there is one. A text that the teacher's tokenizer changes (normalises) has no teacher. The last chunk of
-  // a text that was cut is left out: the teacher has cut it in the middle of a token, perhaps, and takes its
-  // end for unlikely.
+  // there is one. A text that the teacher's tokenizer changes (normalises) has no teacher, nor have bytes
+  // that are no UTF-8 and what follows a character that it cannot write. The last chunk of a text that was
+  // cut is left out: the teacher has cut it in the middle of a token, perhaps, and takes its end for
+  // unlikely.
   AlignedRows match(const TrainBatch& rows, std::span<const float> whole = {}) const;
 
  private:
   struct Spelling;
   void read(std::span<const int32_t> ids, Spelling& student, Spelling& teacher) const;
-  void read_text(const std::string& text, int64_t begin, Spelling& teacher) const;
+  void read_text(std::string_view text, int64_t begin, Spelling& teacher) const;
+  void read_characters(std::string_view text, int64_t begin, Spelling& teacher) const;
   void read_special(int32_t id, bool first, int64_t begin, Spelling& teacher) const;
   void add(std::span<const int32_t> ids, const std::vector<int32_t>& targets, int64_t row,
            AlignedRows& out) const;

@@ -146,6 +146,28 @@ TEST_F(Alignment, TextBeyondTheTeachersPositionsHasNoTeacher) {
   EXPECT_LE(aligned.met, 4);
 }
 
+// As a student writes that has learned nothing yet: what surrounds the bytes is compared, they are not.
+TEST_F(Alignment, BytesThatAreNoText) {
+  std::vector<int32_t> ids = framed("small boats on the sea.");
+  const std::vector<int32_t> bytes = student_.encode("\xC0\xFF");
+  ids.insert(ids.end() - 1, bytes.begin(), bytes.end());
+  const std::vector<int32_t> more = student_.encode("There were houses.");
+  ids.insert(ids.end() - 1, more.begin(), more.end());
+  const TrainBatch rows = batch({ids});
+  const AlignedRows aligned = aligner_.match(rows);
+  EXPECT_EQ(teacher_.decode(aligned.batch.tokens, {.skip_special = true}),
+            "small boats on the sea.\uFFFDThere were houses.");
+  std::string text;
+  for (const AlignedRows::Chunk& chunk : aligned.chunks) {
+    const std::string own = spelled(student_, rows.targets, chunk.begin, chunk.end);
+    EXPECT_EQ(own, spelled(teacher_, aligned.targets, chunk.teacher_begin, chunk.teacher_end));
+    text += own;
+  }
+  EXPECT_EQ(text.find('\xC0'), std::string::npos);
+  EXPECT_TRUE(text.starts_with("small boats")) << text;
+  EXPECT_TRUE(text.ends_with("There were houses.|")) << text;
+}
+
 // The same tokenizer on both sides: every target has its row, and every chunk is a token.
 TEST_F(Alignment, OneTokenizerMeetsItselfEverywhere) {
   const TrainBatch rows = batch({framed("small boats"), framed("ü")});
