@@ -91,7 +91,11 @@ std::unique_ptr<Model> create(const Json& json) {
                   .form = {static_cast<float>(c.swiglu_limit), static_cast<float>(c.swiglu_alpha)},
                   .names = {.router = ".router"}});
   };
-  return build_llama_like(json, write_fields(c), c,
+  Json given = json;  // null stands for what was supplied, which other files have to be told
+  for (const char* key : {"rope_scaling", "layer_types"}) {
+    if (given.contains(key) && given[key].is_null()) given.erase(key);
+  }
+  return build_llama_like(given, write_fields(c), c,
                           {.model_type = kName,
                            .hf_class = "GptOssForCausalLM",
                            .qkv_bias = c.attention_bias,

@@ -297,6 +297,23 @@ TEST_F(GgufModels, WhatGgufCannotSayIsAnError) {
   }
 }
 
+// null in gpt-oss's config.json is YaRN, as transformers has it; a file without keys for it has none.
+TEST_F(GgufModels, WhatGptOssTakesForNullIsWritten) {
+  const fs::path from = dir_ / "null";
+  fs::copy(golden_path("models/gpt_oss"), from);
+  Json config = read_json_file(from / "config.json");
+  config["rope_scaling"] = nullptr;
+  config["layer_types"] = nullptr;
+  write_json_file(from / "config.json", config);
+  const auto direct = load_model(ctx_, from, Weights::mapped_hf);
+  save_gguf(ctx_, dir_ / "null.gguf", *direct, {}, {});
+  EXPECT_EQ(GgufFile(dir_ / "null.gguf").text("gpt-oss.rope.scaling.type"), "yarn");
+  const SafetensorsFile golden(golden_path("models/gpt_oss/golden.safetensors"));
+  const GoldenBatch ids = golden_batch(golden);
+  const auto mapped = load_model(ctx_, dir_ / "null.gguf", Weights::mapped);
+  EXPECT_LT(relative_error(logits_of(*mapped, ids), logits_of(*direct, ids)), 1e-5);
+}
+
 TEST_F(GgufModels, MissingExtraAndMisshapenTensors) {
   const fs::path path = written("qwen3_moe");
   Changes missing;
