@@ -21,6 +21,24 @@ constexpr auto kSpin = std::chrono::microseconds(50);
 thread_local const ThreadPool* current_pool = nullptr;
 thread_local int current_worker = 0;
 
+// Makes the current thread a worker of a pool while it is inside a body.
+class InBody {
+ public:
+  InBody(const ThreadPool* pool, int worker)
+      : outer_pool_(std::exchange(current_pool, pool)),
+        outer_worker_(std::exchange(current_worker, worker)) {}
+  ~InBody() {
+    current_pool = outer_pool_;
+    current_worker = outer_worker_;
+  }
+  InBody(const InBody&) = delete;
+  InBody& operator=(const InBody&) = delete;
+
+ private:
+  const ThreadPool* outer_pool_;
+  int outer_worker_;
+};
+
 void pause_cpu() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -89,7 +107,10 @@ void ThreadPool::parallel_runs(int64_t items, std::span<const MemorySpan> reads,
   if (current_pool == this || workers_.empty()) return parallel_for(items, 1, body);
   if (items <= 0) return;
   const std::span<const MemorySpan> ahead = order_.follow(reads);
-  if (items == 1) return body(0, 1, 0);
+  if (items == 1) {
+    const InBody inside(this, 0);
+    return body(0, 1, 0);
+  }
   for (int run = 0; run < size(); ++run) {
     runs_[static_cast<size_t>(run)].next.store(items * run / size(), std::memory_order_relaxed);
     runs_[static_cast<size_t>(run)].end = items * (run + 1) / size();
@@ -135,8 +156,7 @@ void ThreadPool::wait_for_others() {
 }
 
 void ThreadPool::take_part(int worker) {
-  const ThreadPool* outer_pool = std::exchange(current_pool, this);
-  const int outer_worker = std::exchange(current_worker, worker);
+  const InBody inside(this, worker);
   const auto start = measuring_ ? Clock::now() : Clock::time_point{};
   try {
     if (job_.in_runs) {
@@ -150,8 +170,6 @@ void ThreadPool::take_part(int worker) {
     if (!error_) error_ = std::current_exception();
   }
   if (measuring_) busy_[static_cast<size_t>(worker)].seconds += seconds_since(start);
-  current_pool = outer_pool;
-  current_worker = outer_worker;
 }
 
 void ThreadPool::run_chunks(int worker) {
