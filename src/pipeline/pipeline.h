@@ -11,6 +11,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "meter/bill.h"
+#include "pipeline/comparison.h"
 #include "pipeline/observer.h"
 #include "pipeline/recipe.h"
 
@@ -45,14 +46,15 @@ struct SeedOutcome {
 struct RunOutcome {
   fs::path output, report, model;
   std::vector<SeedOutcome> seeds;
-  Bill bill;  // of everything, earlier processes included
+  std::vector<ModelFigures> models;  // with a [student]: all that were trained, the teacher first
+  Bill bill;                         // of everything, earlier processes included
 };
 
 // Error or UsageError when something is wrong; Interrupted when *settings.stop was set (all is kept).
 RunOutcome run_recipe(const Recipe& recipe, const RunSettings& settings);
 
 // The command line's contract: tokens, seconds, val_bits_per_byte, joules, dollars, co2_g, and per seed where
-// there are several.
+// there are several, per model where there is a student.
 Json outcome_json(const RunOutcome& outcome);
 
 }  // namespace frugal
