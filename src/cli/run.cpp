@@ -33,6 +33,22 @@ std::string range_of(const Joules& joules) {
   return joules.low == joules.high ? high : format_quantity(joules.low, "J") + " to " + high;
 }
 
+// The models of a run with a student, side by side.
+std::string models_text(const std::vector<ModelFigures>& models) {
+  std::string text = fmt::format("\nModels\n  {:<16}{:>12}{:>15}{:>15}{:>14}{:>22}{:>13}\n", "", "parameters",
+                                 "bits per byte", "questions", "time", "energy", "cost");
+  for (const ModelFigures& m : models) {
+    const bool asked = m.questions.value_or(0) > 0;
+    text += fmt::format(
+        "  {:<16}{:>12}{:>15}{:>15}{:>14}{:>22}{:>13}\n", m.name, format_quantity(m.parameters, ""),
+        m.bits_per_byte ? fmt::format("{:.4f}", *m.bits_per_byte) : "",
+        asked ? fmt::format("{} of {}", *m.correct, *m.questions) : "", format_duration(m.bill.seconds),
+        range_of(m.bill.joules), fmt::format("${:.6f}", m.bill.dollars));
+  }
+  return text +
+         "  (training; a student's with its teacher's cache, a tuned model's for the tuning alone)\n\n";
+}
+
 void show(const RunArguments& a, const RunOutcome& outcome) {
   if (a.common.json) return print_json(outcome_json(outcome));
   std::string text = "\nThe bill\n" + bill_text(outcome.bill);
@@ -46,6 +62,7 @@ void show(const RunArguments& a, const RunOutcome& outcome) {
     return print(text + fmt::format("  the teacher's cache is there; to learn from it: frugal distill {}\n",
                                     shell_word(a.recipe)));
   }
+  if (!outcome.models.empty()) text += models_text(outcome.models);
   for (const SeedOutcome& seed : outcome.seeds) {
     if (outcome.seeds.size() > 1) text += fmt::format("  seed {:<7} ", seed.seed);
     if (outcome.seeds.size() == 1 && (seed.bits_per_byte || seed.questions_correct))
@@ -65,6 +82,14 @@ void show(const RunArguments& a, const RunOutcome& outcome) {
   }
   text += fmt::format("  report       {}\n", outcome.report.string());
   text += fmt::format("  model        {}\n", outcome.model.string());
+  if (!outcome.models.empty()) {  // what came last of the student
+    const auto of_student = [](const ModelFigures& m) { return m.name.starts_with("student"); };
+    for (auto m = outcome.models.rbegin(); m != outcome.models.rend(); ++m) {
+      if (!of_student(*m)) continue;
+      text += fmt::format("  student      {}\n", m->model.string());
+      break;
+    }
+  }
   text += fmt::format(
       "  try          frugal generate {0} -p \"Once upon a time\"\n               frugal chat {0}\n",
       shell_word((outcome.model.parent_path()).string()));

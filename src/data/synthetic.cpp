@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/error.h"
 #include "core/files.h"
@@ -67,11 +68,11 @@ bool is_correct(const Question& question, std::string_view continuation) {
 
 SyntheticCorpus::SyntheticCorpus(uint64_t seed, SyntheticOptions options)
     : seed_(seed), options_(options), world_(std::make_unique<SyntheticWorld>(seed)) {
-  if (options.train_bytes < 1 || options.valid_bytes < 0 || options.questions < 0) {
+  if (options.train_bytes < 1 || options.valid_bytes < 0 || options.questions < 0 || options.practice < 0) {
     fail_usage(
-        "synthetic corpus of {} bytes for training, {} for validation, {} questions: expected sizes above "
-        "zero",
-        options.train_bytes, options.valid_bytes, options.questions);
+        "synthetic corpus of {} bytes for training, {} for validation, {} questions, {} to practise on: "
+        "expected sizes above zero",
+        options.train_bytes, options.valid_bytes, options.questions, options.practice);
   }
 }
 SyntheticCorpus::~SyntheticCorpus() = default;
@@ -129,6 +130,48 @@ std::vector<Question> SyntheticCorpus::questions() const {
   return questions;
 }
 
+SyntheticCorpus::PracticeSet SyntheticCorpus::practice() const {
+  PracticeSet out;
+  const int64_t total = options_.practice + (options_.practice + 19) / 20;
+  HashSet seen;
+  std::set<std::string> held_out;  // passages
+  for (const Question& question : questions()) {
+    seen.insert(hash128(question.prompt));
+    if (question.kind == "reading") held_out.insert(question.prompt.substr(0, question.prompt.find('\n')));
+  }
+  Rng rng(seed_, hash64("practice"));
+  const auto make = [&](int64_t kind) -> Practice {
+    const auto prompt = [](const std::string& question) {
+      return fmt::format("Question: {}\nAnswer:", question);
+    };
+    if (kind == 0) {
+      const Fact& fact = world_->random_fact(rng);
+      return {prompt(world_->training_question(fact, rng)), fmt::format(" {}", world_->value_name(fact))};
+    }
+    if (kind == 1) {
+      Reading reading = make_reading(*world_, rng);
+      while (held_out.contains(reading.passage)) reading = make_reading(*world_, rng);
+      const Reading::Ask& ask = reading.asks[rng.below(reading.asks.size())];
+      return {reading.passage + "\n" + prompt(ask.question), " " + ask.answer};
+    }
+    Sum sum = random_sum(rng, false);
+    while (sum.minus != (kind == 3)) sum = random_sum(rng, false);
+    return {prompt(sum_question(sum, rng)), " " + sum_steps(sum)};
+  };
+  // The world has only so many facts: when new ones do not come any more the other kinds take their place.
+  constexpr int kTries = 50;
+  for (int64_t i = 0; i < total; ++i) {
+    Practice next;
+    int tries = 0;
+    do {
+      next = make(tries < kTries ? i % 4 : 1 + tries % 3);
+    } while (!seen.insert(hash128(next.prompt)) && ++tries < 4 * kTries);
+    if (tries == 4 * kTries) break;
+    (i % 21 == 20 || i + 1 == total ? out.valid : out.train).push_back(std::move(next));
+  }
+  return out;
+}
+
 std::vector<Question> sum_questions(uint64_t seed, int64_t count, bool held_out, int64_t digits) {
   std::vector<Question> questions;
   Rng rng(seed, hash64(held_out ? "sums held out" : "sums"));
@@ -164,6 +207,16 @@ void SyntheticCorpus::write(const fs::path& folder) const {
   train.commit();
   valid.commit();
   questions_file.commit();
+  if (options_.practice == 0) return;
+  const PracticeSet set = practice();
+  const auto save = [&](const char* name, const std::vector<Practice>& list) {
+    AtomicFile file(folder / name);
+    for (const Practice& p : list)
+      file.write(to_text(Json{{"prompt", p.prompt}, {"completion", p.completion}}) + "\n");
+    file.commit();
+  };
+  save("practice.jsonl", set.train);
+  save("practice_valid.jsonl", set.valid);
 }
 
 std::vector<Question> read_questions(const fs::path& path) {

@@ -27,6 +27,7 @@ struct SyntheticOptions {
   int64_t valid_bytes = 128 << 10;
   bool chats = true;        // one document in six has "messages" instead of "text"
   int64_t questions = 600;  // held-out questions, evenly over the kinds
+  int64_t practice = 0;     // other questions with their answers in full, likewise
 };
 
 // prompt + " " + the right continuation is how the training text goes on. `kind` is fact, reading, addition
@@ -59,8 +60,19 @@ class SyntheticCorpus {
 
   std::vector<Question> questions() const;
 
-  // train.jsonl, valid.jsonl and questions.jsonl ({"prompt", "answer", "kind", "choices", "question"}), each
-  // written atomically.
+  // Questions to practise on, as the text asks and answers them (sums with their steps); nothing that is held
+  // out is among them. One in twenty more for validation; no prompt stands twice.
+  struct Practice {
+    std::string prompt, completion;  // "Question: ...\nAnswer:", " Riverton"
+  };
+  struct PracticeSet {
+    std::vector<Practice> train, valid;
+  };
+  PracticeSet practice() const;
+
+  // train.jsonl, valid.jsonl and questions.jsonl ({"prompt", "answer", "kind", "choices", "question"});
+  // practice.jsonl and practice_valid.jsonl ({"prompt", "completion"}) when there are any. Each is written
+  // atomically.
   void write(const std::filesystem::path& folder) const;
 
  private:

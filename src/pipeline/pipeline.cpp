@@ -18,6 +18,7 @@ namespace {
 std::vector<std::string> free_keys(const RunDirectory& directory, const Recipe& recipe) {
   std::vector<std::string> keys = {"output",
                                    "threads",
+                                   "student.",  // has a directory of its own
                                    "meter.",
                                    "eval.",
                                    "samples.",
@@ -109,8 +110,11 @@ class Runner {
     adopt(directory, recipe_);
     begin_log(directory);
     Run run(recipe_, settings_, directory, directory, recipe_.seed[0]);
+    const bool student = recipe_.student.wanted() && settings_.verb == "run";
+    std::vector<ReportRun> others;
     try {
       for (const Stage* stage : all_stages()) do_stage(*stage, run, directory);
+      if (student) others = follow(directory);
     } catch (const std::exception&) {
       try {
         write_report(directory);  // what there is
@@ -118,19 +122,50 @@ class Runner {
       }
       throw;
     }
-    write_report(directory);
+    write_report(directory, others);
     RunOutcome outcome{
-        directory.path(), directory.path() / "report.html", product_of(directory.path()), {}, {}};
+        directory.path(), directory.path() / "report.html", product_of(directory.path()), {}, {}, {}};
     outcome.seeds.push_back(outcome_of(directory, recipe_.seed[0]));
     outcome.bill = outcome.seeds[0].bill;
+    for (const ReportRun& other : others) outcome.bill.add(other.total());
+    if (student) outcome.models = models_of(read_run(directory.path(), name()), others);
     return outcome;
+  }
+
+  // The runs after this one: a student of its model, and one of that shape without a teacher.
+  std::vector<ReportRun> follow(RunDirectory& shared) {
+    std::vector<ReportRun> done;
+    settings_.observer.note("student: a smaller model learns from this one");
+    done.push_back(follower(shared, student_recipe(recipe_), "student"));
+    if (!recipe_.student.from_scratch) return done;
+    double joules = 0;
+    for (const StageRecord& stage : done.front().stages) {
+      if (stage.name == "teacher" || stage.name == "pretrain") joules += stage.bill.joules.middle();
+    }
+    settings_.observer.note("scratch: one of its shape without the teacher, on as much energy");
+    done.push_back(follower(shared, scratch_recipe(recipe_, joules), "scratch"));
+    return done;
+  }
+
+  ReportRun follower(RunDirectory& shared, const Recipe& recipe, const std::string& called) {
+    RunDirectory directory(recipe.output);
+    adopt(directory, recipe);
+    begin_log(directory);
+    Run run(recipe, settings_, shared, directory, recipe.seed[0]);
+    for (const Stage* stage : all_stages()) {
+      if (!stage->shared) do_stage(*stage, run, directory, called + "/");
+    }
+    ReportRun report = read_run(directory.path(), called);
+    report.link = called + "/report.html";
+    write_file_atomically(directory.path() / "report.html", render_report(report));
+    return report;
   }
 
   RunOutcome sweep() {
     RunDirectory shared(recipe_.output);
     adopt(shared, recipe_);
     begin_log(shared);
-    RunOutcome outcome{shared.path(), shared.path() / "report.html", {}, {}, {}};
+    RunOutcome outcome{shared.path(), shared.path() / "report.html", {}, {}, {}, {}};
     Run common(recipe_, settings_, shared, shared, recipe_.seed[0]);
     for (const Stage* stage : all_stages()) {
       if (stage->shared) do_stage(*stage, common, shared);
@@ -170,7 +205,8 @@ class Runner {
            (recipe_.tune.whole_model() ? "model" : "adapter");
   }
 
-  void do_stage(const Stage& stage, Run& run, RunDirectory& directory) {
+  // `before` stands before the stage's name in the ledger.
+  void do_stage(const Stage& stage, Run& run, RunDirectory& directory, const std::string& before = "") {
     if (!stage.wanted(run)) return;
     run.check_stop();
     const std::string inputs = stage.inputs(run);
@@ -186,10 +222,11 @@ class Runner {
           "output, or remove that folder",
           directory.path().string(), stage.name);
     }
-    work_on(stage, run, directory, inputs);
+    work_on(stage, run, directory, inputs, before);
   }
 
-  void work_on(const Stage& stage, Run& run, RunDirectory& directory, const std::string& inputs) {
+  void work_on(const Stage& stage, Run& run, RunDirectory& directory, const std::string& inputs,
+               const std::string& before) {
     const StageRecord* known = directory.find(stage.name);
     run.record = StageRecord(std::string(stage.name), inputs);
     if (known != nullptr && known->inputs == inputs) {  // begun before: goes on, and on its bill
@@ -197,7 +234,7 @@ class Runner {
       run.record.result = known->result;
     }
     settings_.observer.stage_begins(stage.name, stage.help);
-    books_.begin(stage.name);
+    books_.begin(before + std::string(stage.name));
     const Meter::Stage metered = meter_.start(std::string(stage.name));
     run.meter = &meter_;
     run.stage = &metered;
@@ -232,10 +269,10 @@ class Runner {
 
   std::string name() const { return fs::path(recipe_.output).filename().string(); }
 
-  void write_report(const RunDirectory& directory) const {
+  void write_report(const RunDirectory& directory, const std::vector<ReportRun>& others = {}) const {
     if (directory.stages().empty()) return;
     write_file_atomically(directory.path() / "report.html",
-                          render_report(read_run(directory.path(), name())));
+                          render_report(read_run(directory.path(), name()), others));
   }
 
   void write_sweep_report(const RunDirectory& shared, const RunOutcome& outcome) const {
@@ -334,6 +371,7 @@ Json outcome_json(const RunOutcome& outcome) {
     json["charged"] = {
         {"joules", write_fields(charged->joules)}, {"dollars", charged->dollars}, {"co2_g", charged->co2_g}};
   }
+  for (const ModelFigures& figures : outcome.models) json["models"].push_back(figures_json(figures));
   if (outcome.seeds.size() > 1) {
     json["seeds"] = std::move(seeds);
     json["spread"] = {{"val_bits_per_byte", spread_json(spread_of(bits))},

@@ -11,6 +11,7 @@
 #include "core/files.h"
 #include "core/json.h"
 #include "meter/bill.h"
+#include "pipeline/comparison.h"
 #include "pipeline/observer.h"
 #include "pipeline/recipe.h"
 
@@ -47,7 +48,8 @@ struct SeedOutcome {
 struct RunOutcome {
   fs::path output, report, model;
   std::vector<SeedOutcome> seeds;
-  Bill bill;  // of everything, earlier processes included
+  std::vector<ModelFigures> models;  // with a [student]: all that were trained, the teacher first
+  Bill bill;                         // of everything, earlier processes included
   // The bill with the teacher's caches split among all runs that learned from them; nothing without caches.
   std::optional<Bill> charged() const;
 };
@@ -56,7 +58,7 @@ struct RunOutcome {
 RunOutcome run_recipe(const Recipe& recipe, const RunSettings& settings);
 
 // The command line's contract: tokens, seconds, val_bits_per_byte, joules, dollars, co2_g, per seed where
-// there are several, and "charged" where there is a teacher's cache.
+// there are several, per model where there is a student, and "charged" where there is a teacher's cache.
 Json outcome_json(const RunOutcome& outcome);
 
 }  // namespace frugal

@@ -1,6 +1,9 @@
 #include "pipeline/recipe.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -33,6 +36,22 @@ Json take_overrides(Json& values) {
   return overrides;
 }
 
+// Takes the keys of other tables out of [student].
+Json take_changes(Json& values) {
+  Json changes = Json::object();
+  const auto student = values.find("student");
+  if (student == values.end() || !student->is_object()) return changes;
+  for (auto it = student->begin(); it != student->end();) {
+    if (it.key() == "from_scratch") {
+      ++it;
+    } else {
+      changes[it.key()] = it.value();
+      it = student->erase(it);
+    }
+  }
+  return changes;
+}
+
 void check_overrides(const Recipe& recipe, const Locate& where) {
   const Json overrides = parse_json(recipe.model.overrides, "model");
   const int64_t vocabulary = recipe.tokenizer.vocab_size;
@@ -53,9 +72,14 @@ void check_overrides(const Recipe& recipe, const Locate& where) {
 }
 
 // As the tune verb's recipe is checked, with the table's name before the key.
-void check_tune_table(const TuneOptions& options) {
+void check_tune_table(const Recipe& recipe) {
+  if (is_synthetic(recipe.tune.data) && !(recipe.data.is_synthetic() && recipe.data.synthetic.practice > 0)) {
+    fail_usage(
+        "tune.data.train: \"synthetic\" are the practice questions of data.train = \"synthetic\", which this "
+        "run does not have");
+  }
   try {
-    check(options);
+    check(recipe.tune);
   } catch (const UsageError& error) {
     fail_usage("tune.{}", error.what());
   }
@@ -88,6 +112,7 @@ void check_values(const Recipe& recipe) {
   whole("data.synthetic.valid_bytes", recipe.data.synthetic.valid_bytes, 1000, 1e12);
   whole("data.synthetic.questions", recipe.data.synthetic.questions, 0, kMostQuestions);
   parse_invalid_utf8(recipe.data.invalid_utf8, "data.invalid_utf8");
+  whole("data.synthetic.practice", recipe.data.synthetic.practice, 0, kMostQuestions);
   whole("tokenizer.vocab_size", recipe.tokenizer.vocab_size, 0, 1 << 24);
   whole("tokenizer.max_bytes", recipe.tokenizer.max_bytes, 1, 1e15);
   whole("eval.evaluations", recipe.eval.evaluations, 0, 1e6);
@@ -111,23 +136,21 @@ void check_values(const Recipe& recipe) {
         "distill.prompt_tokens = {}: expected less than train.context = {}, which holds the text as well",
         recipe.distill.prompt_tokens, recipe.train.context);
   }
-  if (!recipe.tune.method.empty()) check_tune_table(recipe.tune);
+  if (!recipe.tune.method.empty()) check_tune_table(recipe);
   recipe.meter.check("meter");
 }
 
 }  // namespace
 
-Recipe parse_recipe(std::string_view text, const std::string& name, const std::vector<std::string>& set,
-                    const Prices& prices) {
-  TomlDocument document = parse_toml(text, name);
-  const std::vector<std::string> set_keys = apply_set(
-      set, [](FieldVisitor& v) { Recipe().visit(v); }, document.values);
-  const Locate where = locate_in(document, name, set_keys);
+namespace {
+
+Recipe recipe_of(Json values, const std::string& name, const Locate& where, const Prices& prices) {
   Recipe recipe;
   recipe.meter = prices;
-  const Json all = document.values;
-  recipe.model.overrides = to_text(take_overrides(document.values));
-  read_fields(recipe, document.values, where);
+  const Json all = values;
+  recipe.model.overrides = to_text(take_overrides(values));
+  recipe.student.changes = to_text(take_changes(values));
+  read_fields(recipe, values, where);
   if (recipe.output.empty()) recipe.output = "runs/" + fs::path(name).stem().string();
   check_located([&] { check_values(recipe); }, all, where, name);
   try {
@@ -142,6 +165,80 @@ Recipe parse_recipe(std::string_view text, const std::string& name, const std::v
     fail_usage("{}: [model]: {}", where("model"), error.what());
   }
   return recipe;
+}
+
+// What of a recipe may be another for its student: not the text, its ids, or where and how the run works.
+constexpr std::array kStudentKeys = {"init",    "model", "budget",  "train",
+                                     "distill", "eval",  "samples", "tune"};
+
+Json student_values(const Recipe& recipe) {
+  Json values = resolved(recipe);
+  for (const char* key : {"student", "init", "distill", "tune"}) values.erase(key);
+  Json changes = parse_json(recipe.student.changes, "student");
+  if (changes.contains("budget")) values.erase("budget");
+  if (!changes.contains("distill") || changes["distill"].is_object())
+    changes["distill"]["teacher"] = recipe.output;
+  values.merge_patch(changes);
+  values["output"] = (fs::path(recipe.output) / "student").string();
+  return values;
+}
+
+void check_student(const Recipe& recipe, const Locate& where) {
+  if (!recipe.student.wanted()) {
+    if (recipe.student.from_scratch)
+      fail_usage("{}: student.from_scratch: there is no student: give it a model and a budget",
+                 where("student.from_scratch"));
+    return;
+  }
+  const Json changes = parse_json(recipe.student.changes, "student");
+  for (const auto& [key, value] : changes.items()) {
+    if (std::find(kStudentKeys.begin(), kStudentKeys.end(), key) != kStudentKeys.end()) continue;
+    fail_usage("{}: student.{}: expected one of from_scratch, {}", where("student." + key), key,
+               fmt::join(kStudentKeys, ", "));
+  }
+  if (changes.contains("distill") && changes["distill"].is_object() && changes["distill"].contains("teacher"))
+    fail_usage("{}: student.distill.teacher: it is this run's model", where("student.distill.teacher"));
+  if (recipe.seed.size() > 1)
+    fail_usage("{}: student: each of several seeds would have one; give one seed", where("seed"));
+  const Locate inside = [&](std::string_view key) { return where("student." + std::string(key)); };
+  const Recipe student = recipe_of(student_values(recipe), "student", inside, recipe.meter);
+  if (student.distill.cached() && student.distill.tokens == 0 && student.budget.tokens == 0)
+    fail_usage("{}: student.distill.tokens: say how many tokens the teacher is to read", where("student"));
+}
+
+}  // namespace
+
+Recipe parse_recipe(std::string_view text, const std::string& name, const std::vector<std::string>& set,
+                    const Prices& prices) {
+  TomlDocument document = parse_toml(text, name);
+  const std::vector<std::string> set_keys = apply_set(
+      set,
+      [](FieldVisitor& v) {
+        Recipe().visit(v);
+        Recipe student;
+        v.field("student", student, "");
+      },
+      document.values);
+  const Locate where = locate_in(document, name, set_keys);
+  Recipe recipe = recipe_of(document.values, name, where, prices);
+  check_student(recipe, where);
+  return recipe;
+}
+
+Recipe student_recipe(const Recipe& recipe) {
+  return recipe_of(
+      student_values(recipe), "student", [](std::string_view) { return "student"; }, recipe.meter);
+}
+
+Recipe scratch_recipe(const Recipe& recipe, double joules) {
+  Recipe scratch = student_recipe(recipe);
+  scratch.output = (fs::path(recipe.output) / "scratch").string();
+  scratch.tokenizer.path = (fs::path(recipe.output) / "model").string();
+  scratch.distill = {};
+  scratch.tune = {};
+  scratch.budget = {};
+  scratch.budget.joules = joules;
+  return scratch;
 }
 
 // The text of a recipe file; a run directory stands for the recipe in it.
@@ -227,6 +324,8 @@ Json resolved(const Recipe& recipe) {
   Json json = write_fields(recipe);
   const Json overrides = parse_json(recipe.model.overrides, "model");
   for (const auto& [key, value] : overrides.items()) json["model"][key] = value;
+  const Json changes = parse_json(recipe.student.changes, "student");
+  for (const auto& [key, value] : changes.items()) json["student"][key] = value;
   return json;
 }
 

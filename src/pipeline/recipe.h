@@ -30,6 +30,7 @@ struct SyntheticTable {
   int64_t valid_bytes = 128 << 10;
   bool chats = true;
   int64_t questions = 400;
+  int64_t practice = 4000;
 
   void visit(FieldVisitor& v) {
     v.field("seed", seed, "of the generator; not the run's, so that seeds are compared on the same text");
@@ -37,6 +38,7 @@ struct SyntheticTable {
     v.field("valid_bytes", valid_bytes, "text for validation, about");
     v.field("chats", chats, "some documents are conversations");
     v.field("questions", questions, "held-out questions to ask");
+    v.field("practice", practice, "other questions with answers, for tune.data.train = \"synthetic\"");
   }
 };
 
@@ -50,6 +52,11 @@ struct DataTable : DataOptions {
     v.field("synthetic", synthetic, "the corpus of data.train = \"synthetic\"");
   }
 };
+
+// Whether tuning learns from the practice questions of that corpus.
+inline bool is_synthetic(const TuneData& data) {
+  return data.train.size() == 1 && data.train[0] == kSynthetic;
+}
 
 struct TokenizerTable {
   std::string path;
@@ -72,6 +79,19 @@ struct ModelTable {
   void visit(FieldVisitor& v) {
     v.field("preset", preset,
             "shape to start from (frugal info --preset NAME); its config keys may follow here");
+  }
+};
+
+// Keys of a recipe that differ for a smaller model that learns from this run's; see student_recipe().
+struct StudentTable {
+  bool from_scratch = false;
+  std::string changes = "{}";  // JSON: the keys
+
+  bool wanted() const { return changes != "{}"; }
+  void visit(FieldVisitor& v) {
+    v.field("from_scratch", from_scratch,
+            "train one of the student's shape without the teacher too, on the energy that student and cache "
+            "took, to compare");
   }
 };
 
@@ -118,6 +138,7 @@ struct Recipe {
   Budget budget;
   TrainOptions train;
   DistillOptions distill;
+  StudentTable student;
   EvalTable eval;
   SamplesTable samples;
   TuneOptions tune;
@@ -138,6 +159,7 @@ struct Recipe {
     v.field("budget", budget, "set at least one");
     v.field("train", train, "");
     v.field("distill", distill, "");
+    v.field("student", student, "");
     v.field("eval", eval, "");
     v.field("samples", samples, "");
     v.field("tune", tune, "");
@@ -153,6 +175,13 @@ Recipe load_recipe(const std::filesystem::path& file, const std::vector<std::str
 // The same from text; `name` stands for the file in errors and for an empty `output`.
 Recipe parse_recipe(std::string_view text, const std::string& name, const std::vector<std::string>& set,
                     const Prices& prices = {});
+
+// The run that follows one with a [student]: the same recipe with that table's keys, its teacher the model of
+// `recipe`, its output a folder student/ of that one. Keys of [init], [distill] and [tune] are the student's
+// own only; a [budget] replaces the whole of the other. UsageError as above.
+Recipe student_recipe(const Recipe& recipe);
+// The same shape without the teacher and untuned, in scratch/, on so much energy.
+Recipe scratch_recipe(const Recipe& recipe, double joules);
 
 // The same for the recipe of `frugal tune` (docs/tuning.md).
 Recipe load_tune_recipe(const std::filesystem::path& file, const std::vector<std::string>& set,

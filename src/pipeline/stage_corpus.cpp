@@ -14,6 +14,7 @@ SyntheticCorpus corpus_of(const Run& run) {
   options.valid_bytes = table.valid_bytes;
   options.chats = table.chats;
   options.questions = table.questions;
+  options.practice = table.practice;
   return SyntheticCorpus(static_cast<uint64_t>(table.seed), options);
 }
 
@@ -25,8 +26,9 @@ Json work(Run& run) {
   const SyntheticCorpus corpus = corpus_of(run);
   corpus.write(run.corpus());
   int64_t bytes = 0;
-  for (const char* name : {"train.jsonl", "valid.jsonl", "questions.jsonl"}) {
-    bytes += static_cast<int64_t>(fs::file_size(run.corpus() / name));
+  for (const char* name : {"train.jsonl", "valid.jsonl", "questions.jsonl", "practice.jsonl"}) {
+    const fs::path file = run.corpus() / name;
+    if (fs::exists(file)) bytes += static_cast<int64_t>(fs::file_size(file));  // no practice: no such file
   }
   return Json{{"bytes", bytes}, {"questions", run.recipe.data.synthetic.questions}};
 }

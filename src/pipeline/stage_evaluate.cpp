@@ -1,5 +1,5 @@
 // What the trained model knows: bits per byte as the training ended, and held-out questions answered greedily
-// by the model as it lies on disk.
+// by the model as it lies on disk; the same questions once more when it was tuned.
 #include <fmt/core.h>
 
 #include <cmath>
@@ -22,13 +22,17 @@ std::string inputs(Run& run) {
                   to_text(write_fields(run.recipe.data.synthetic))});
 }
 
+bool has_questions(const Run& run) {
+  return run.recipe.data.is_synthetic() && run.recipe.data.synthetic.questions > 0;
+}
+
 // Answers until the end of a line. BOS stands before the question, as before every document in training.
 class Answerer {
  public:
-  explicit Answerer(Run& run)
+  Answerer(Run& run, const fs::path& model)
       : tokenizer_(run.tokenizer()),
         most_(run.recipe.eval.answer_tokens),
-        model_(load_model(run.settings.ctx, run.directory.path() / "model")),
+        model_(load_model(run.settings.ctx, model)),
         engine_(run.settings.ctx, *model_, {}) {}
 
   std::string answer(const std::string& prompt) {
@@ -61,9 +65,9 @@ class Answerer {
   Engine engine_;
 };
 
-Json ask(Run& run) {
+Json ask(Run& run, const fs::path& model) {
   const std::vector<Question> questions = read_questions(run.corpus() / "questions.jsonl");
-  Answerer answerer(run);
+  Answerer answerer(run, model);
   struct Score {
     int64_t correct = 0, total = 0;
   };
@@ -87,7 +91,7 @@ Json ask(Run& run) {
     ++score.total;
     all.correct += correct;
     ++all.total;
-    run.progress("evaluate", static_cast<double>(all.total) / static_cast<double>(questions.size()));
+    run.progress(run.record.name, static_cast<double>(all.total) / static_cast<double>(questions.size()));
   }
   run.meter->add_tokens(answerer.tokens);
   run.count(answerer.work);
@@ -112,9 +116,18 @@ Json work(Run& run) {
     result["val_tokens"] = validation["targets"];
     result["val_bytes"] = validation["bytes"];
   }
-  if (run.recipe.data.is_synthetic() && run.recipe.data.synthetic.questions > 0)
-    result["questions"] = ask(run);
+  if (has_questions(run)) result["questions"] = ask(run, run.directory.path() / "model");
   return result;
+}
+
+std::string exam_inputs(Run& run) {
+  return hash_of({run.directory.find("tune")->inputs, to_text(run.result("tune")),
+                  std::to_string(run.recipe.eval.answer_tokens),
+                  to_text(write_fields(run.recipe.data.synthetic))});
+}
+
+Json exam(Run& run) {
+  return {{"questions", ask(run, find_model((run.directory.path() / "tune").string()))}};
 }
 
 std::string summary(const Json& result) {
@@ -142,5 +155,17 @@ const Stage kEvaluateStage = {
     inputs,
     work,
     summary};
+
+const Stage kExamStage = {"exam",
+                          "asking the tuned model the same questions",
+                          false,
+                          false,
+                          [](const Run& run) {
+                            return !run.recipe.tune_only && has_questions(run) && kTuneStage.wanted(run) &&
+                                   (run.settings.verb == "run" || run.settings.verb == "distill");
+                          },
+                          exam_inputs,
+                          exam,
+                          summary};
 
 }  // namespace frugal

@@ -51,7 +51,7 @@ std::string identity_of(const fs::path& base) {
 }
 
 std::string inputs(Run& run) {
-  const TuneOptions& options = run.recipe.tune;
+  const TuneOptions options = run.tune_options();
   Json json = write_fields(options);
   json.erase("budget");
   json.erase("evaluations");
@@ -92,7 +92,7 @@ class Tuning {
   explicit Tuning(Run& run)
       : run_(run),
         ctx_(run.settings.ctx),
-        options_(run.recipe.tune),
+        options_(run.tune_options()),
         train_(options_.train),
         base_(base_of(run)),
         tokenizer_(load_tokenizer(base_)),
@@ -315,7 +315,7 @@ class Tuning {
 
   Run& run_;
   Context& ctx_;
-  const TuneOptions& options_;
+  const TuneOptions options_;
   TrainOptions train_;
   fs::path base_;
   Tokenizer tokenizer_;

@@ -13,9 +13,9 @@
 namespace frugal {
 
 std::span<const Stage* const> all_stages() {
-  static constexpr std::array<const Stage*, 8> list = {&kCorpusStage,  &kTokenizerStage, &kDataStage,
+  static constexpr std::array<const Stage*, 9> list = {&kCorpusStage,  &kTokenizerStage, &kDataStage,
                                                        &kTeacherStage, &kPretrainStage,  &kEvaluateStage,
-                                                       &kSamplesStage, &kTuneStage};
+                                                       &kSamplesStage, &kTuneStage,      &kExamStage};
   return list;
 }
 
@@ -46,6 +46,15 @@ DataOptions Run::data_options() const {
   if (recipe.data.is_synthetic()) {
     options.train = {(corpus() / "train.jsonl").string()};
     if (options.valid.empty()) options.valid = {(corpus() / "valid.jsonl").string()};
+  }
+  return options;
+}
+
+TuneOptions Run::tune_options() const {
+  TuneOptions options = recipe.tune;
+  if (is_synthetic(options.data)) {
+    options.data.train = {(corpus() / "practice.jsonl").string()};
+    if (options.data.valid.empty()) options.data.valid = {(corpus() / "practice_valid.jsonl").string()};
   }
   return options;
 }
@@ -88,11 +97,11 @@ const PreparedData& Run::data() {
 }
 
 Json Run::result(std::string_view stage_name) const {
-  for (const RunDirectory* place : {&directory, &shared}) {
-    const StageRecord* found = place->find(stage_name);
-    if (found != nullptr && found->done) return found->result;
+  const StageRecord* found = directory.find(stage_name);
+  for (const Stage* each : all_stages()) {
+    if (found == nullptr && each->shared && each->name == stage_name) found = shared.find(stage_name);
   }
-  return Json::object();
+  return found != nullptr && found->done ? found->result : Json::object();
 }
 
 void Run::count(const Work& work) const {

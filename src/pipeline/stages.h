@@ -43,11 +43,13 @@ class Run {
 
   // data.train and data.valid with the synthetic corpus in place of its name.
   DataOptions data_options() const;
+  // tune with the corpus's practice questions in place of that name.
+  TuneOptions tune_options() const;
   fs::path corpus() const { return shared.path() / "corpus"; }
   fs::path tokenizer_path() const;
   const Tokenizer& tokenizer();
   const PreparedData& data();
-  // Of a stage that is done, in either directory; an empty object otherwise.
+  // Of a stage that is done, here or, when all runs share it, there; an empty object otherwise.
   Json result(std::string_view stage_name) const;
 
   // Adds to the bill of the working stage.
@@ -78,7 +80,7 @@ std::span<const Stage* const> all_stages();
 
 // The entries of the list.
 extern const Stage kCorpusStage, kTokenizerStage, kDataStage, kTeacherStage, kPretrainStage, kEvaluateStage,
-    kSamplesStage, kTuneStage;
+    kSamplesStage, kTuneStage, kExamStage;
 
 // "1.54 M parameters"
 std::string count_of(double count, std::string_view noun);

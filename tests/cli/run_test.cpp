@@ -160,6 +160,68 @@ TEST_F(RunVerb, TrainsEvaluatesAndReports) {
   EXPECT_EQ(parse_json(again.out, "stdout"), result);
 }
 
+constexpr const char* kStudent = R"([student]
+from_scratch = true
+model = { hidden_size = 16 }
+budget = { steps = 12 }
+distill = { tokens = 2000, draws = 8 }
+[student.tune]
+method = "sft"
+data.train = "synthetic"
+adapter.kind = "none"
+budget.steps = 3
+train = { batch = 2, context = 128 }
+)";
+
+TEST_F(RunVerb, AStudentIsDistilledTunedAndCompared) {
+  std::string recipe = kRecipe;
+  recipe.insert(recipe.find("[tokenizer]"), "practice = 40\n");
+  file("r.toml", recipe + kStudent);
+  const Json result = json();
+  ASSERT_EQ(result["models"].size(), 4u);
+  const char* names[] = {"teacher", "student", "student, tuned", "scratch"};
+  for (size_t i = 0; i < 4; ++i) {
+    const Json& model = result["models"][i];
+    EXPECT_EQ(model["name"], names[i]);
+    EXPECT_TRUE(fs::exists(dir_ / model["model"].get<std::string>() / "config.json")) << model;
+    EXPECT_TRUE(model["questions_correct"].is_number()) << model;
+    EXPECT_EQ(model["val_bits_per_byte"].is_number(), i != 2) << model;
+    EXPECT_GT(model["seconds"].get<double>(), 0);
+  }
+  EXPECT_LT(result["models"][1]["parameters"], result["models"][0]["parameters"]);
+  EXPECT_EQ(result["models"][1]["parameters"], result["models"][3]["parameters"]);
+  // One vocabulary, one bill.
+  EXPECT_EQ(read_file(dir_ / "out/student/model/tokenizer.json"),
+            read_file(dir_ / "out/model/tokenizer.json"));
+  EXPECT_EQ(read_file(dir_ / "out/scratch/model/tokenizer.json"),
+            read_file(dir_ / "out/model/tokenizer.json"));
+  double seconds = 0;
+  for (const char* name : {"out", "out/student", "out/scratch"}) {
+    const Json file = parse_json(read_file(dir_ / name / "stages.json"), "stages");
+    for (const Json& stage : file["stages"]) seconds += stage["bill"]["seconds"].get<double>();
+    EXPECT_TRUE(fs::exists(dir_ / name / "report.html")) << name;
+  }
+  EXPECT_NEAR(result["seconds"].get<double>(), seconds, 1e-9);
+  expect_contains(read_file(dir_ / "out/report.html"), "student, tuned");
+  // On about the student's energy: as many steps take more of it, so a budget in steps would not do.
+  expect_contains(read_file(dir_ / "out/scratch/recipe.toml"), "joules = ");
+
+  // The same command finds all done; other keys of the student are its own run's.
+  const std::string before = read_file(dir_ / "out/student/model/model.safetensors");
+  const Finished again = run_program(dir_, {"run", "r.toml"}, "", variables());
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(again.err.find(" ..."), std::string::npos) << again.err;  // no stage began
+  expect_contains(again.out, "student, tuned");
+  expect_contains(again.out, "out/student/tune/model");
+  EXPECT_EQ(read_file(dir_ / "out/student/model/model.safetensors"), before);
+  expect_contains(error(2, {"--set", "student.model.hidden_size=24"}), "model.hidden_size");
+  // The teacher alone is what `train` makes, and a student has nothing to do with it.
+  const Finished train =
+      run_program(dir_, {"train", "r.toml", "--quiet", "--set", "output=alone"}, "", variables());
+  EXPECT_EQ(train.code, 0) << train.err;
+  EXPECT_FALSE(fs::exists(dir_ / "alone/student"));
+}
+
 TEST_F(RunVerb, TrainEndsWithTheModel) {
   const Finished done = run_program(dir_, {"train", "r.toml", "--json"}, "", variables());
   EXPECT_EQ(done.code, 0) << done.err;

@@ -92,6 +92,43 @@ TEST(Synthetic, HeldOutQuestionsAreNowhereInTheText) {
   for (const char* kind : {"fact", "reading", "addition", "subtraction"}) EXPECT_EQ(kinds[kind], 500) << kind;
 }
 
+TEST(Synthetic, PracticeAnswersInFullAndHoldsNothingBack) {
+  const SyntheticCorpus corpus(3, {.questions = 400, .practice = 2000});
+  const auto set = corpus.practice();
+  EXPECT_EQ(set.train.size() + set.valid.size(), 2100u);
+  EXPECT_NEAR(static_cast<double>(set.valid.size()), 100, 2);
+  const SyntheticWorld world(3);
+  std::set<std::string> held_out, passages, seen;
+  for (const Question& q : corpus.questions()) {
+    held_out.insert(q.prompt);
+    if (q.kind == "reading") passages.insert(q.prompt.substr(0, q.prompt.find('\n')));
+  }
+  for (const Fact& fact : world.facts())
+    held_out.insert(fmt::format("Question: {}\nAnswer:", world.question(fact, world.held_out_wording(fact))));
+  int64_t sums = 0, facts = 0;
+  for (const auto* part : {&set.train, &set.valid}) {
+    for (const auto& [prompt, completion] : *part) {
+      EXPECT_TRUE(seen.insert(prompt).second) << prompt;
+      EXPECT_FALSE(held_out.contains(prompt)) << prompt;
+      EXPECT_FALSE(passages.contains(prompt.substr(0, prompt.find('\n')))) << prompt;
+      EXPECT_TRUE(completion.starts_with(' ') && prompt.ends_with("\nAnswer:"));
+      long a = 0, b = 0;
+      char sign = 0;
+      const size_t last = completion.rfind("So ");
+      if (last != std::string::npos &&
+          std::sscanf(completion.c_str() + last, "So %ld %c %ld", &a, &sign, &b) == 3) {
+        EXPECT_FALSE(is_held_out({a, b, sign == '-'})) << completion;
+        ++sums;
+      }
+      facts += prompt.starts_with("Question: ") && completion.find('=') == std::string::npos;
+    }
+  }
+  EXPECT_GT(sums, 600);
+  EXPECT_GT(facts, 300);
+  EXPECT_EQ(corpus.practice().train.front().prompt, set.train.front().prompt);
+  EXPECT_TRUE(SyntheticCorpus(3).practice().train.empty());
+}
+
 // The other side of holding out: what the questions need is in the text, and the text never contradicts
 // itself.
 TEST(Synthetic, FactsAreStatedAskedInOtherWordingsAndConsistent) {

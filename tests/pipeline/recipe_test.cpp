@@ -188,10 +188,81 @@ TEST(Recipe, RecipesOfTheProjectAreSound) {
       EXPECT_NO_THROW(load_ask_recipe(entry.path(), {"licence=as the terms say"})) << entry.path();
       continue;
     }
-    const bool tunes = text.find("\nmethod = ") != std::string::npos;
+    const bool tunes = text.find("\nmethod = ") < text.find("\n[");  // at the top
     EXPECT_NO_THROW(tunes ? load_tune_recipe(entry.path(), set) : load_recipe(entry.path(), set))
         << entry.path();
   }
+}
+
+constexpr const char* kWithStudent = R"(
+output = "runs/big"
+init = "some/model"
+[budget]
+minutes = 2
+[train]
+batch = 4
+context = 64
+[tune]
+method = "sft"
+data.train = "synthetic"
+budget.steps = 3
+[student]
+from_scratch = true
+model = { hidden_size = 64 }
+budget = { steps = 50 }
+train = { context = 32 }
+distill = { tokens = 1000, draws = 20 }
+)";
+
+TEST(StudentRecipe, IsTheSameRecipeWithItsOwnKeys) {
+  const Recipe recipe = parse_recipe(kWithStudent, "r.toml", {"student.train.optimizer.name=muon"});
+  EXPECT_TRUE(recipe.student.wanted());
+  const Recipe student = student_recipe(recipe);
+  EXPECT_EQ(student.output, "runs/big/student");
+  EXPECT_EQ(student.distill.teacher, "runs/big");
+  EXPECT_EQ(student.distill.draws, 20);
+  EXPECT_EQ(student.budget.steps, 50);
+  EXPECT_EQ(student.budget.minutes, 0);  // the whole budget is its own
+  EXPECT_EQ(student.train.context, 32);
+  EXPECT_EQ(student.train.batch, 4);
+  EXPECT_EQ(student.train.optimizer.name, "muon");
+  EXPECT_EQ(student.init, "");
+  EXPECT_EQ(student.tune.method, "");
+  EXPECT_FALSE(student.student.wanted());
+  EXPECT_EQ(model_config(student, 300, 0, 1)["hidden_size"], 64);
+  const Recipe scratch = scratch_recipe(recipe, 12.5);
+  EXPECT_EQ(scratch.output, "runs/big/scratch");
+  EXPECT_FALSE(scratch.distill.wanted());
+  EXPECT_EQ(scratch.budget.joules, 12.5);
+  EXPECT_EQ(scratch.budget.steps, 0);
+  EXPECT_EQ(model_config(scratch, 300, 0, 1), model_config(student, 300, 0, 1));
+  const Recipe again = parse_recipe(to_toml(resolved(recipe)), "other.toml", {});
+  EXPECT_EQ(resolved(again), resolved(recipe));
+  EXPECT_EQ(resolved(student_recipe(again)), resolved(student));
+}
+
+TEST(StudentRecipe, MistakesNameKeyAndPlace) {
+  const auto with = [](const std::string& lines) { return "[budget]\nsteps = 3\n[student]\n" + lines; };
+  EXPECT_EQ(error_of(with("from_scratch = true\n")),
+            "r.toml:4: student.from_scratch: there is no student: give it a model and a budget");
+  for (const auto& [lines, expected] : {
+           std::pair{"data.train = [\"a\"]\n", "student.data: expected one of from_scratch, init, model"},
+           std::pair{"distill.teacher = \"x\"\n", "student.distill.teacher: it is this run's model"},
+           std::pair{"train.batch = 4\n", "student.distill.tokens: say how many"},
+           std::pair{"distill.tokens = 9\ntrain.bacth = 4\n", "r.toml:5"},
+           std::pair{"distill.tokens = 9\nmodel.hiden_size = 4\n", "'model.hidden_size'"},
+           std::pair{"distill.tokens = 9\nmodel.hidden_size = 0\n", "hidden_size"},
+           std::pair{"distill.tokens = 9\nbudget.steps = -1\n", "r.toml:5"},
+           std::pair{"tune.method = \"sfd\"\ndistill.tokens = 9\n", "tune.method = 'sfd'"},
+       }) {
+    EXPECT_NE(error_of(with(lines)).find(expected), std::string::npos) << error_of(with(lines));
+  }
+  EXPECT_NE(error_of("seed = [1, 2]\n" + with("distill.tokens = 9\n")).find("give one seed"),
+            std::string::npos);
+  EXPECT_NE(error_of("data.train = [\"a.txt\"]\n[budget]\nsteps = 3\n[tune]\nmethod = \"sft\"\ndata.train = "
+                     "\"synthetic\"\nbudget.steps = 2\n")
+                .find("practice questions"),
+            std::string::npos);
 }
 
 constexpr const char* kTune = "init = \"m\"\n[data]\ntrain = [\"a.jsonl\"]\n[budget]\nsteps = 5\n";

@@ -10,6 +10,7 @@
 #include <regex>
 
 #include "core/files.h"
+#include "meter/units.h"
 #include "pipeline/report/chart.h"
 #include "pipeline/report/html.h"
 #include "report_case.h"
@@ -98,6 +99,37 @@ TEST(Report, TextFromOutsideIsNotMarkup) {
   EXPECT_EQ(page.find("<b>name"), std::string::npos);
   EXPECT_EQ(page.find("<img"), std::string::npos);
   EXPECT_EQ(page.find("<i>&"), std::string::npos);
+}
+
+TEST(Report, AStudentStandsBesideItsTeacher) {
+  const ReportRun teacher = example_run("quickstart");
+  std::vector<ReportRun> others = {example_run("student", 2), example_run("scratch", 3)};
+  others[0].link = "student/report.html";
+  StageRecord cache, tune, exam;
+  cache.name = "teacher", tune.name = "tune", exam.name = "exam";
+  cache.done = tune.done = exam.done = true;
+  cache.bill.seconds = 25;
+  tune.bill.seconds = 12;
+  tune.result = Json::parse(R"({"adapter":"none","parameters":1345280})");
+  exam.result = Json::parse(R"({"questions":{"correct":277,"total":300,"kinds":[]}})");
+  for (StageRecord* stage : {&cache, &tune, &exam}) others[0].stages.push_back(*stage);
+  const std::vector<ModelFigures> models = models_of(teacher, others);
+  ASSERT_EQ(models.size(), 4u);
+  EXPECT_EQ(models[0].name, "teacher");
+  EXPECT_EQ(models[1].name, "student");
+  EXPECT_DOUBLE_EQ(models[1].bill.seconds, 175);  // its training and its teacher's cache
+  EXPECT_EQ(models[2].name, "student, tuned");
+  EXPECT_EQ(models[2].correct, 277);
+  EXPECT_DOUBLE_EQ(models[2].bill.seconds, 12);
+  EXPECT_EQ(models[3].name, "scratch");
+  const std::string page = render_report(teacher, others);
+  for (const char* part : {"Models", "student, tuned", "277 of 300", "student/report.html",
+                           "student/pretrain", "scratch/pretrain", "The same questions after tuning"}) {
+    EXPECT_NE(page.find(part), std::string::npos) << part;
+  }
+  // One bill for all of it: three trainings, evaluations and samples, the cache and the tuning.
+  EXPECT_NE(page.find("<b>" + format_duration(3 * (2.1 + 1.3 + 150 + 6.5 + 1.2) + 37) + "</b>"),
+            std::string::npos);
 }
 
 TEST(Report, OfARunThatJustBegan) {

@@ -95,9 +95,8 @@ std::string lead(const ReportRun& run) {
   return out;
 }
 
-std::string cards(const ReportRun& run) {
+std::string cards(const ReportRun& run, const Bill& total) {
   const Json& evaluation = run.result("evaluate");
-  const Bill total = run.total();
   std::string out = "<div class=\"cards\">";
   if (number(evaluation, "val_bits_per_byte") > 0) {
     out += card(fmt::format("{:.3f}", number(evaluation, "val_bits_per_byte")),
@@ -144,21 +143,47 @@ Bill ReportRun::total() const {
 ReportRun read_run(const fs::path& directory, const std::string& name) {
   ReportRun run;
   run.name = name;
+  run.directory = directory;
   if (fs::exists(directory / "recipe.toml")) run.recipe = read_toml_file(directory / "recipe.toml").values;
   run.stages = read_stages(directory);
   run.history = read_history(directory / "log.jsonl");
   return run;
 }
 
-std::string render_report(const ReportRun& run) {
+std::vector<ModelFigures> models_of(const ReportRun& run, const std::vector<ReportRun>& others) {
+  std::vector<ModelFigures> all = figures_of(run.stages, "teacher", run.directory);
+  for (const ReportRun& other : others) {
+    for (ModelFigures& figures : figures_of(other.stages, other.name, other.directory))
+      all.push_back(std::move(figures));
+  }
+  return all;
+}
+
+std::string render_report(const ReportRun& run, const std::vector<ReportRun>& others) {
   using namespace report;
+  std::vector<StageRecord> stages = run.stages;
+  for (const ReportRun& other : others) {
+    for (StageRecord stage : other.stages) {
+      stage.name = other.name + "/" + stage.name;
+      stages.push_back(std::move(stage));
+    }
+  }
+  Bill total;
+  for (const StageRecord& stage : stages) total.add(stage.bill);
   std::string body = "<header><p class=\"mark\">frugal</p><h1>" + escape(run.name) +
-                     "</h1><p class=\"lead\">" + escape(lead(run)) + "</p></header>\n" + cards(run);
+                     "</h1><p class=\"lead\">" + escape(lead(run)) + "</p></header>\n" + cards(run, total);
+  if (!others.empty()) body += models(run, others);
   if (!run.history.steps.empty()) body += learning(run.history);
   body += tuning(run) + evaluation(run) + samples(run);
   if (!run.history.steps.empty()) body += optimisation(run.history) + expert_load(run.history);
   if (run.result("tune").empty() || !run.result("pretrain").empty()) body += model_and_data(run);
-  body += bill(run.stages) + recipe(run.recipe);
+  for (const ReportRun& other : others) {
+    body += "<h1>" + escape(other.name) + "</h1><p class=\"lead\">" + escape(lead(other)) + " · <a href=\"" +
+            escape(other.link) + "\">its own report</a></p>\n";
+    if (!other.history.steps.empty()) body += learning(other.history);
+    body += tuning(other) + evaluation(other) + samples(other);
+  }
+  body += bill(stages) + recipe(run.recipe);
   body +=
       "<footer>Made by frugal from log.jsonl and state/ of this run. The page loads nothing from "
       "anywhere.</footer>\n";

@@ -9,6 +9,7 @@
 
 #include "core/files.h"
 #include "core/json.h"
+#include "pipeline/comparison.h"
 #include "pipeline/report/history.h"
 #include "pipeline/run_directory.h"
 
@@ -17,6 +18,7 @@ namespace frugal {
 struct ReportRun {
   std::string name;
   std::string link;  // of its own report, relative; may be empty
+  fs::path directory;
   Json recipe = Json::object();
   std::vector<StageRecord> stages;
   History history;
@@ -28,8 +30,11 @@ struct ReportRun {
 // From a run directory.
 ReportRun read_run(const fs::path& directory, const std::string& name);
 
-// One run in full.
-std::string render_report(const ReportRun& run);
+// A teacher, its student and whatever followed: all models that came of them.
+std::vector<ModelFigures> models_of(const ReportRun& run, const std::vector<ReportRun>& others);
+
+// One run in full, and what followed it: the models side by side, one bill.
+std::string render_report(const ReportRun& run, const std::vector<ReportRun>& others = {});
 // Runs of one recipe with several seeds: mean and standard deviation, curves over each other. `shared` are
 // the stages that were done once for all of them.
 std::string render_sweep(const std::string& name, const std::vector<StageRecord>& shared,

@@ -31,6 +31,7 @@ std::vector<double> column(const std::vector<T>& rows, F value) {
   return out;
 }
 
+std::string models(const ReportRun& run, const std::vector<ReportRun>& others);
 std::string learning(const History& history);
 std::string expert_load(const History& history);
 std::string optimisation(const History& history);

@@ -149,6 +149,12 @@ std::string evaluation(const ReportRun& run) {
     if (questions->contains("examples")) out += answers((*questions)["examples"]);
     out += "</div>";
   }
+  const Json& exam = run.result("exam");
+  if (const auto again = exam.find("questions"); again != exam.end() && number(*again, "total") > 0) {
+    out += "<div><h3>The same questions after tuning</h3>" + scores((*again)["kinds"]);
+    if (again->contains("examples")) out += answers((*again)["examples"]);
+    out += "</div>";
+  }
   return out + "</div>\n";
 }
 
