@@ -113,7 +113,7 @@ TEST_F(PullVerb, MistakesAreSaid) {
 }
 
 TEST_F(PullVerb, TrustsTheCertificatesOfTheEnvironment) {
-  hub_ = std::make_unique<HubServer>(dir_ / "hub", "tests/hub/server.py", HubServer::Scheme::https);
+  hub_ = std::make_unique<MockServer>(dir_ / "hub", MockServer::Scheme::https);
   std::vector<std::string> all = {"HF_ENDPOINT=" + hub_->url("", "localhost"),
                                   "FRUGAL_MODELS=" + (dir_ / "models").string()};
   expect_contains(error(1, {"pull", "hf:owner/tiny"}, "", all), "certificate");
