@@ -40,6 +40,10 @@ void* operator new(size_t size, std::align_val_t a) {
 void* operator new[](size_t size, std::align_val_t a) {
   return counted(std::aligned_alloc(static_cast<size_t>(a), rounded(size, a)));
 }
+void* operator new(size_t size, const std::nothrow_t&) noexcept {  // what std::stable_sort asks for
+  void* p = std::malloc(size);
+  return p == nullptr ? nullptr : counted(p);
+}
 void operator delete(void* p) noexcept {
   release(p);
 }
