@@ -38,6 +38,8 @@ REFUSED_THERE = {"qwen2_moe", "pangu_embedded_tied"}
 NOT_WRITTEN = "GGUF has no architecture for"
 # It looks GELU up in a table of half precision.
 ROUGH_THERE = {"gpt2", "gpt2_untied"}
+# Measured 2e-4, not explained yet (products of block formats take 8-bit inputs there).
+ROUNDED_THERE = {"gpt_oss_mxfp4"}
 PROMPTS = ["The capital of France is", "Once upon a time", "def main():\n    ", "2 + 2 ="]
 
 
@@ -123,8 +125,9 @@ def check_without_scaling(program, case, work):
     run(program, "logits", copy, "--ids", work / "ids.json", "--out", work / "logits.npy", "--quiet")
     run(program, "convert", copy, work / "plain.gguf", "--format", "f32", "--quiet")
     error = relative(logits_of(open_model(work / "plain.gguf", 128), ids), np.load(work / "logits.npy").astype(np.float64))
-    print(f"{case.name} without YaRN: {error:.2e}" + ("" if error < 5e-4 else " FAILED"))
-    return error >= 5e-4
+    good = error < (5e-4 if case.name in ROUNDED_THERE else 1e-4)
+    print(f"{case.name} without YaRN: {error:.2e}" + ("" if good else " FAILED"))
+    return not good
 
 
 def check_texts(program, path, work, lines, exact):

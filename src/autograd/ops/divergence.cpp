@@ -67,7 +67,7 @@ CrossEntropyResult divergence(Context& ctx, const Tensor& hidden, const Tensor& 
                               float scale) {
   CHECK(hidden.cols() == head.cols() && teacher_hidden.cols() == teacher_head.cols());
   CHECK(hidden.rows() == teacher_hidden.rows() && static_cast<int64_t>(targets.size()) == hidden.rows());
-  const int64_t vocab = head.dim(0), theirs = teacher_head.dim(0), shared = std::min(vocab, theirs);
+  const int64_t shared = std::min(head.dim(0), teacher_head.dim(0));
   for (const int32_t t : targets) CHECK(t < shared, "target {} of {}", t, shared);
   CHECK(options.temperature > 0 && options.beta > 0 && options.beta < 1);
   const std::vector<int64_t> wanted = rows_with_target(targets);
@@ -77,29 +77,11 @@ CrossEntropyResult divergence(Context& ctx, const Tensor& hidden, const Tensor& 
     return divergence(ctx, gather_rows(ctx, hidden, wanted), head, gather_rows(ctx, teacher_hidden, wanted),
                       teacher_head, at_rows(targets, wanted), options, scale);
   }
-  const int64_t step = rows_at_once(hidden.rows(), std::max(vocab, theirs));
-  Tensor p = Tensor::empty(ctx, {step, theirs});
-  std::vector<double> losses(static_cast<size_t>(step));
-  const ChunkLoss loss = [&](RowChunk chunk, float* z) {
-    multiply(ctx, teacher_hidden.f32() + chunk.begin * teacher_hidden.cols(), chunk.rows, teacher_head,
-             p.f32());
-    ctx.pool.parallel_for(chunk.rows, 1, [&](int64_t first, int64_t last, int) {
-      for (int64_t r = first; r < last; ++r) {
-        const std::span<float> own(z + r * vocab, static_cast<size_t>(shared));
-        const std::span<float> teacher(p.f32() + r * theirs, static_cast<size_t>(shared));
-        losses[static_cast<size_t>(r)] =
-            finish_row(ctx, options, targets[static_cast<size_t>(chunk.begin + r)], scale, own,
-                       [&](std::span<const float> q, std::span<float> log_q) {
-                         return divergence_of_row(ctx, options, teacher, q, log_q);
-                       });
-        std::fill(z + r * vocab + shared, z + (r + 1) * vocab, 0.0f);
-      }
-    });
-    double sum = 0;
-    for (int64_t r = 0; r < chunk.rows; ++r) sum += losses[static_cast<size_t>(r)];
-    return sum;
-  };
-  result.loss_sum = over_logits(ctx, hidden, head, step, recording(ctx, hidden, head), loss);
+  result.loss_sum = over_both_logits(
+      ctx, hidden, head, teacher_hidden, teacher_head, shared, shared, targets, options, scale,
+      [&](std::span<float> teacher, std::span<const float> q, std::span<float> log_q) {
+        return divergence_of_row(ctx, options, teacher, q, log_q);
+      });
   return result;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "autograd/ops/vocabulary.h"
 #include "kernels/kernels.h"
 
 namespace frugal::ops {
@@ -41,6 +42,34 @@ double finish_row(const Context& ctx, const DivergenceOptions& o, int32_t target
     logits[at] -= scale * o.hard_weight;
   }
   return loss;
+}
+
+double over_both_logits(Context& ctx, const Tensor& hidden, const Tensor& head, const Tensor& teacher_hidden,
+                        const Tensor& teacher_head, int64_t width, int64_t teacher_width,
+                        std::span<const int32_t> targets, const DivergenceOptions& options, float scale,
+                        const TeacherLoss& soft) {
+  const int64_t vocab = head.dim(0), theirs = teacher_head.dim(0);
+  const int64_t step = rows_at_once(hidden.rows(), std::max(vocab, theirs));
+  Tensor p = Tensor::empty(ctx, {step, theirs});
+  std::vector<double> losses(static_cast<size_t>(step));
+  const ChunkLoss loss = [&](RowChunk chunk, float* z) {
+    multiply(ctx, teacher_hidden.f32() + chunk.begin * teacher_hidden.cols(), chunk.rows, teacher_head,
+             p.f32());
+    ctx.pool.parallel_for(chunk.rows, 1, [&](int64_t first, int64_t last, int) {
+      for (int64_t r = first; r < last; ++r) {
+        const std::span<float> own(z + r * vocab, static_cast<size_t>(width));
+        const std::span<float> teacher(p.f32() + r * theirs, static_cast<size_t>(teacher_width));
+        losses[static_cast<size_t>(r)] = finish_row(
+            ctx, options, targets[static_cast<size_t>(chunk.begin + r)], scale, own,
+            [&](std::span<const float> q, std::span<float> log_q) { return soft(teacher, q, log_q); });
+        std::fill(z + r * vocab + width, z + (r + 1) * vocab, 0.0f);
+      }
+    });
+    double sum = 0;
+    for (int64_t r = 0; r < chunk.rows; ++r) sum += losses[static_cast<size_t>(r)];
+    return sum;
+  };
+  return over_logits(ctx, hidden, head, step, recording(ctx, hidden, head), loss);
 }
 
 }  // namespace frugal::ops

@@ -23,4 +23,15 @@ using SoftLoss = std::function<double(std::span<const float> q, std::span<float>
 double finish_row(const Context& ctx, const DivergenceOptions& options, int32_t target, float scale,
                   std::span<float> logits, const SoftLoss& soft);
 
+// The sum of finish_row over all rows, a few at a time; none of the logits are kept. Every row has a target,
+// an id below `width`, and the teacher's row beside it; the first `width` of the student's logits and
+// `teacher_width` of the teacher's take part, the student's others get no gradient. `soft` compares a row
+// with the teacher's logits, which it may overwrite.
+using TeacherLoss =
+    std::function<double(std::span<float> teacher, std::span<const float> q, std::span<float> log_q)>;
+double over_both_logits(Context& ctx, const Tensor& hidden, const Tensor& head, const Tensor& teacher_hidden,
+                        const Tensor& teacher_head, int64_t width, int64_t teacher_width,
+                        std::span<const int32_t> targets, const DivergenceOptions& options, float scale,
+                        const TeacherLoss& soft);
+
 }  // namespace frugal::ops

@@ -50,35 +50,6 @@ double distance_of_row(const Context& ctx, float temperature, std::span<float> t
   return sum;
 }
 
-// Every row has a target and a teacher's row.
-double distances(Context& ctx, const Tensor& hidden, const Tensor& head, const Tensor& teacher_hidden,
-                 const Tensor& teacher_head, std::span<const int32_t> targets,
-                 const DivergenceOptions& options, float scale) {
-  const int64_t vocab = head.dim(0), theirs = teacher_head.dim(0);
-  const int64_t step = rows_at_once(hidden.rows(), std::max(vocab, theirs));
-  Tensor p = Tensor::empty(ctx, {step, theirs});
-  std::vector<double> losses(static_cast<size_t>(step));
-  const ChunkLoss loss = [&](RowChunk chunk, float* z) {
-    multiply(ctx, teacher_hidden.f32() + chunk.begin * teacher_hidden.cols(), chunk.rows, teacher_head,
-             p.f32());
-    ctx.pool.parallel_for(chunk.rows, 1, [&](int64_t first, int64_t last, int) {
-      for (int64_t r = first; r < last; ++r) {
-        const std::span<float> own(z + r * vocab, static_cast<size_t>(vocab));
-        const std::span<float> teacher(p.f32() + r * theirs, static_cast<size_t>(theirs));
-        losses[static_cast<size_t>(r)] =
-            finish_row(ctx, options, targets[static_cast<size_t>(chunk.begin + r)], scale, own,
-                       [&](std::span<const float> q, std::span<float> log_q) {
-                         return distance_of_row(ctx, options.temperature, teacher, q, log_q);
-                       });
-      }
-    });
-    double sum = 0;
-    for (int64_t r = 0; r < chunk.rows; ++r) sum += losses[static_cast<size_t>(r)];
-    return sum;
-  };
-  return over_logits(ctx, hidden, head, step, recording(ctx, hidden, head), loss);
-}
-
 }  // namespace
 
 CrossEntropyResult sorted_distance(Context& ctx, const Tensor& hidden, const Tensor& head,
@@ -97,9 +68,12 @@ CrossEntropyResult sorted_distance(Context& ctx, const Tensor& hidden, const Ten
   }
   CrossEntropyResult result{0, std::ssize(met) + std::ssize(alone)};
   if (!met.empty()) {
-    result.loss_sum +=
-        distances(ctx, gather_rows(ctx, hidden, met), head, gather_rows(ctx, teacher_hidden, theirs),
-                  teacher_head, at_rows(targets, met), options, scale);
+    result.loss_sum += over_both_logits(
+        ctx, gather_rows(ctx, hidden, met), head, gather_rows(ctx, teacher_hidden, theirs), teacher_head,
+        head.dim(0), teacher_head.dim(0), at_rows(targets, met), options, scale,
+        [&](std::span<float> teacher, std::span<const float> q, std::span<float> log_q) {
+          return distance_of_row(ctx, options.temperature, teacher, q, log_q);
+        });
   }
   if (!alone.empty() && options.hard_weight != 0) {
     const auto hard = cross_entropy(ctx, gather_rows(ctx, hidden, alone), head, at_rows(targets, alone),
