@@ -77,6 +77,7 @@ void show(const RunArguments& a, const RunOutcome& outcome) {
       text += fmt::format("{}{:.4f} {} on validation examples",
                           seed.bits_per_byte || outcome.seeds.size() > 1 ? ", " : "  result       ",
                           *seed.validation, seed.measured);
+      if (seed.before) text += fmt::format(" ({:.4f} before)", *seed.before);
     }
     text += "\n";
   }

@@ -300,6 +300,8 @@ class Runner {
       outcome.tokens += tune->result.value("tokens", int64_t{0});
       if (tune->result.contains("validation")) {
         outcome.validation = tune->result["validation"].value("value", 0.0);
+        const Json before = tune->result["validation"].value("before", Json());
+        if (before.is_number()) outcome.before = before.get<double>();
         outcome.measured = tune->result["validation"].value("measured", std::string());
       }
     }
@@ -351,6 +353,7 @@ Json outcome_json(const RunOutcome& outcome) {
                      {"tokens", seed.tokens},
                      {"seconds", seed.bill.seconds},
                      {"val_bits_per_byte", seed.bits_per_byte ? Json(*seed.bits_per_byte) : Json()},
+                     {"val_before", seed.before ? Json(*seed.before) : Json()},
                      {"val_tuned", seed.validation ? Json(*seed.validation) : Json()},
                      {"questions_correct", seed.questions_correct ? Json(*seed.questions_correct) : Json()},
                      {"dollars", seed.bill.dollars}});

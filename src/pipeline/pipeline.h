@@ -38,6 +38,7 @@ struct SeedOutcome {
   std::optional<double> bits_per_byte;
   std::optional<double> questions_correct;  // share
   std::optional<double> validation;         // of tuning, in what `measured` says ("nats per target")
+  std::optional<double> before;             // likewise, of the model that came
   std::string measured;
   int64_t tokens = 0;
   Bill bill;

@@ -241,7 +241,8 @@ class Tuning {
       if (event.kind == TrainEvent::Kind::checkpoint) keeper_.save();
     };
     if (task_->validation_tokens() > 0) {
-      hooks.evaluate = [this](bool) { return *(validation_ = task_->validate(ctx_, *model_)); };
+      hooks.evaluate = [this](bool) { return validate(); };
+      hooks.evaluate_start = train_.evaluations > 0 || train_.eval_every > 0;
       hooks.measured = std::string(task_->measured());
       hooks.quick_tokens = hooks.full_tokens = task_->validation_tokens();
     }
@@ -251,6 +252,12 @@ class Tuning {
     hooks.stop = run_.settings.stop;
     hooks.objective = objective_;
     return hooks;
+  }
+
+  double validate() {
+    validation_ = task_->validate(ctx_, *model_);
+    if (std::exchange(at_start_, false)) run_.record.result["before"] = *validation_;
+    return *validation_;
   }
 
   void on_step(const StepRecord& record) {
@@ -271,7 +278,9 @@ class Tuning {
     // Killed between the last checkpoint and the end of the stage: nothing is left to train.
     const bool all_done = resumed && trainer.plan().done(trainer.step()) &&
                           run_.record.result.value("budget", Json()) == budget;
-    run_.record.result = Json{{"budget", budget}};
+    const Json before = resumed ? run_.record.result.value("before", Json()) : Json();
+    run_.record.result = Json{{"budget", budget}, {"before", before}};
+    at_start_ = trainer.step() == 0 && (train_.evaluations > 0 || train_.eval_every > 0);
     keeper_.save();
     TrainResult result;
     if (all_done) {
@@ -309,7 +318,11 @@ class Tuning {
     json["loss"] = result.loss;
     json["rollbacks"] = result.rollbacks;
     json.update(task_->summary());
-    if (validation_) json["validation"] = {{"value", *validation_}, {"measured", task_->measured()}};
+    if (validation_) {
+      json["validation"] = {{"value", *validation_},
+                            {"before", run_.record.result.value("before", Json())},
+                            {"measured", task_->measured()}};
+    }
     return json;
   }
 
@@ -327,6 +340,7 @@ class Tuning {
   Objective objective_;
   ProductWeights flops_;
   std::optional<double> validation_;
+  bool at_start_ = false;  // the next validation is of the model as it came
   uint64_t dropout_batch_ = 0, micro_batch_ = 0;
 };
 
@@ -339,8 +353,12 @@ std::string summary(const Json& result) {
       fmt::format("{} trained, {} steps, {}", count_of(result.value("trained_parameters", 0.0), "parameters"),
                   result.value("steps", int64_t{0}), count_of(result.value("tokens", 0.0), "tokens"));
   if (result.contains("validation")) {
-    text += fmt::format(", {:.3f} {}", result["validation"].value("value", 0.0),
-                        result["validation"].value("measured", std::string()));
+    const Json& validation = result["validation"];
+    text += fmt::format(", {:.3f} {}", validation.value("value", 0.0),
+                        validation.value("measured", std::string()));
+    if (const Json before = validation.value("before", Json()); before.is_number()) {
+      text += fmt::format(" ({:.3f} before)", before.get<double>());
+    }
   }
   return text;
 }

@@ -327,6 +327,7 @@ TrainResult Trainer::run() {
          to_string(plan_.budget()), step_, spent().seconds / 60);
   }
   if (store_ && saved_step_ < 0 && options_.spike_action() == OnSpike::rollback) save(false);
+  if (step_ == 0 && hooks_.evaluate_start) evaluate_now(false);
   while (!plan_.done(step_) && !stopped()) {
     train_step();
     if (store_) store_->check();

@@ -71,6 +71,7 @@ struct TrainerHooks {
   std::function<double(bool full)> evaluate;
   std::string measured = "bits per byte";
   int64_t quick_tokens = 0, full_tokens = 0;
+  bool evaluate_start = false;  // a sample before the first step; only with evaluations on the way
   // Spent by this process since the trainer was made; by default wall-clock seconds alone.
   std::function<Spending()> spent;
   double peak_flops = 0;  // of the machine, for MFU

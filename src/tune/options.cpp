@@ -15,6 +15,8 @@ void TuneData::visit(FieldVisitor& v) {
   v.field("sums", sums,
           "instead of files so many sums made on the spot, worked out (sft) or to practise on (grpo)");
   v.field("digits", digits, "most digits of an operand of these sums");
+  v.field("worked", worked,
+          "sft: share of these sums that are worked out step by step; the rest state the result");
 }
 
 Turns TuneData::parsed_turns() const {
@@ -73,6 +75,9 @@ static void check(const TuneData& data, const std::string& method) {
     fail_usage("data.sums: examples come from there or from data.train and data.valid, not both");
   }
   if (data.digits < 2 || data.digits > 9) fail_usage("data.digits = {}: expected 2 to 9", data.digits);
+  if (!(data.worked >= 0 && data.worked <= 1)) {
+    fail_usage("data.worked = {}: expected a share, 0 to 1", data.worked);
+  }
   data.parsed_turns();
   if (data.too_long != "cut" && data.too_long != "drop" && data.too_long != "error") {
     fail_usage("data.too_long = '{}': expected cut, drop or error", data.too_long);

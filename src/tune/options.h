@@ -20,6 +20,7 @@ struct TuneData {
   std::string too_long = "cut";
   int64_t sums = 0;
   int64_t digits = 3;
+  double worked = 1;
 
   void visit(FieldVisitor& v);
   bool has_validation() const { return sums > 0 || !valid.empty(); }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/rng.h"
 #include "data/synthetic.h"
 
 namespace frugal {
@@ -90,15 +91,17 @@ std::vector<Problem> sum_problems(const TuneData& data, uint64_t seed, bool vali
 
 std::vector<Example> sum_examples(const TuneData& data, uint64_t seed, bool valid, bool chat) {
   std::vector<Example> examples;
+  Rng rng(seed, hash64("sums worked out"));
   for (const Question& question : sums_of(data, seed, valid)) {
+    const std::string says = rng.uniform() < data.worked ? question.worked : question.answer + ".";
     Example example{.where = "data.sums"};
     if (chat) {
       Json messages = user_says(question.question);
-      messages.push_back({{"role", "assistant"}, {"content", question.worked}});
+      messages.push_back({{"role", "assistant"}, {"content", says}});
       example.messages_json = to_text(messages);
     } else {
       example.prompt = question.prompt;
-      example.completion = " " + question.worked + "\n";
+      example.completion = " " + says + "\n";
     }
     examples.push_back(std::move(example));
   }

@@ -123,6 +123,17 @@ TEST(Problems, SumsOfPracticeAndExaminationAreDisjoint) {
     EXPECT_EQ(" " + messages[1]["content"].get<std::string>() + "\n", plain[i].completion);
     EXPECT_EQ(plain[i].prompt.substr(0, 10), "Question: ");
   }
+  // Some of them, and the others at once.
+  data.worked = 0.25;
+  const auto some = sum_examples(data, 1, false, false);
+  ASSERT_EQ(some.size(), train.size());
+  int64_t steps = 0;
+  for (size_t i = 0; i < some.size(); ++i) {
+    const bool at_once = some[i].completion == " " + train[i].answer + ".\n";
+    EXPECT_TRUE(at_once || some[i].completion == plain[i].completion);
+    steps += !at_once;
+  }
+  EXPECT_NEAR(static_cast<double>(steps) / static_cast<double>(some.size()), 0.25, 0.1);
 }
 
 }  // namespace
