@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <utility>
+
+#include "meter/process.h"
 
 namespace frugal::cli {
 namespace {
@@ -50,6 +53,13 @@ bool LiveLine::due(double seconds) {
   const bool first = shown_at_ < 0;
   shown_at_ = seconds;
   return options_.terminal || !first;  // the first plain line comes after a while
+}
+
+std::function<void(double)> LiveLine::fractions(std::string label) {
+  restart();
+  return [this, label = std::move(label), start = steady_seconds()](double fraction) {
+    if (due(steady_seconds() - start)) show(label, fraction, fmt::format("{:3.0f} %", fraction * 100));
+  };
 }
 
 void LiveLine::show(std::string_view label, double fraction, const std::string& text) {

@@ -2,6 +2,7 @@
 // line now and then, all on stderr.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "cli/cli.h"
@@ -28,6 +29,9 @@ class LiveLine {
   bool due(double seconds);
   // "label      ████▌···· text"; a negative fraction (not known) draws no bar.
   void show(std::string_view label, double fraction, const std::string& text);
+  // Starts a new thing and gives what shows how far it is, to be called with 0 to 1; it lives as long as
+  // this.
+  std::function<void(double fraction)> fractions(std::string label);
   // A line that stays.
   void line(const std::string& text);
   void warning(const std::string& text);

@@ -29,10 +29,9 @@ void perplexity(PerplexityArguments& a, const Environment& environment) {
   runtime.ctx().compute = parse_compute(a.compute);
   const OpenModel model = open_model(runtime, a.model, a.adapter);
   const ModelShape shape = model.model->shape();
-  constexpr int64_t kRowsAtOnce = 2048;
   const int64_t context = window_length(shape, a.context);
   ValidationWindows windows = text_windows(runtime, model, a.files, context);
-  const int64_t rows = std::max<int64_t>(1, kRowsAtOnce / context);
+  const int64_t rows = windows_at_once(context);
   std::optional<Cache> cache;  // else attention sees keys and values as they were computed
   if (a.kv_format) {
     cache.emplace(runtime.ctx(), model.model->cache_layers(), static_cast<int>(rows), context,

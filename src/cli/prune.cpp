@@ -10,14 +10,12 @@
 #include "core/error.h"
 #include "io/gguf_model.h"
 #include "io/gguf_tokenizer.h"
-#include "meter/process.h"
 #include "prune/prune.h"
 #include "train/evaluate.h"
 
 namespace frugal::cli {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 1024;
 constexpr std::string_view kReportFile = "prune.json";
 
 struct PruneArguments {
@@ -54,11 +52,12 @@ class Prune {
     context_ = a_.context ? window_length(model_->model->shape(), a_.context)
                           : std::min<int64_t>(512, model_->model->shape().max_positions);
     ValidationWindows text = windows(a_.text, a_.text_tokens);
-    const UnitImportance importance =
-        measure_unit_importance(ctx, *model_->model, text, windows_at_once(), progress("measure"));
+    const UnitImportance importance = measure_unit_importance(
+        ctx, *model_->model, text, windows_at_once(context_), line_.fractions("measure"));
     depth_ = importance.blocks;
     if (by_perplexity())
-      depth_ = loss_without_layers(ctx, *model_->model, text, windows_at_once(), progress("layers"));
+      depth_ = loss_without_layers(ctx, *model_->model, text, windows_at_once(context_),
+                                   line_.fractions("layers"));
     const PrunePlan plan = plan_pruning(*model_->model, a_.request, importance, depth_);
     const Format& format = weights_format();
     const auto pruned = prune_model(ctx, *model_->model, plan, format);
@@ -89,18 +88,9 @@ class Prune {
     return model_->model->head().is_f32() ? formats::f32 : formats::bf16;
   }
 
-  std::function<void(double)> progress(const char* label) {
-    line_.restart();
-    const double start = steady_seconds();
-    return [this, label, start](double fraction) {
-      const double seconds = steady_seconds() - start;
-      if (line_.due(seconds)) line_.show(label, fraction, fmt::format("{:3.0f} %", fraction * 100));
-    };
-  }
   ValidationWindows windows(const std::vector<std::string>& files, int64_t tokens) {
     return text_windows(runtime_, *model_, files, context_, tokens);
   }
-  int64_t windows_at_once() const { return std::max<int64_t>(1, kRowsAtOnce / context_); }
 
   // Of the model as it lies on disk.
   void report(const PrunePlan& plan, int64_t measured_tokens) {
@@ -108,8 +98,8 @@ class Prune {
     ValidationWindows text = own ? windows(a_.report, a_.report_tokens) : windows(a_.text, a_.text_tokens);
     const auto written = load_model(runtime_.ctx(), a_.out);
     Sizes before{count_parameters(*model_->model)}, after{count_parameters(*written)};
-    before.nats = validate(runtime_.ctx(), *model_->model, text, windows_at_once()).loss;
-    after.nats = validate(runtime_.ctx(), *written, text, windows_at_once()).loss;
+    before.nats = validate(runtime_.ctx(), *model_->model, text, windows_at_once(context_)).loss;
+    after.nats = validate(runtime_.ctx(), *written, text, windows_at_once(context_)).loss;
 
     Json kept = Json::object();
     kept["layers"] = plan.layers;

@@ -12,12 +12,10 @@
 #include "core/error.h"
 #include "eval/divergence.h"
 #include "eval/measure_importance.h"
-#include "meter/process.h"
 
 namespace frugal::cli {
 namespace {
 
-constexpr int64_t kRowsAtOnce = 1024;
 constexpr std::string_view kPlaceholder = "{type}";
 
 struct QuantizeArguments {
@@ -119,18 +117,9 @@ class Quantize {
   }
 
  private:
-  std::function<void(double)> progress(const char* label) {
-    line_.restart();
-    const double start = steady_seconds();
-    return [this, label, start](double fraction) {
-      const double seconds = steady_seconds() - start;
-      if (line_.due(seconds)) line_.show(label, fraction, fmt::format("{:3.0f} %", fraction * 100));
-    };
-  }
   ValidationWindows windows(const std::vector<std::string>& files, int64_t tokens) {
     return text_windows(runtime_, model_, files, context_, tokens);
   }
-  int64_t windows_at_once() const { return std::max<int64_t>(1, kRowsAtOnce / context_); }
 
   std::optional<Importance> find_importance() {
     if (a_.imatrix && !a_.calibrate.empty()) fail_usage("give either --imatrix or --calibrate");
@@ -139,8 +128,8 @@ class Quantize {
     if (a_.imatrix) return load_importance(*a_.imatrix, *names);
     if (a_.calibrate.empty()) return std::nullopt;
     ValidationWindows text = windows(a_.calibrate, a_.calibrate_tokens);
-    Importance out =
-        measure_importance(runtime_.ctx(), *model_.model, text, windows_at_once(), progress("calibrate"));
+    Importance out = measure_importance(runtime_.ctx(), *model_.model, text, windows_at_once(context_),
+                                        line_.fractions("calibrate"));
     out.texts = a_.calibrate;
     line_.line(fmt::format("importance of the inputs of {} matrices, from {} tokens", out.matrices.size(),
                            out.tokens));
@@ -164,8 +153,8 @@ class Quantize {
       changed.push_back(models.back().get());
     }
     ValidationWindows text = windows(a_.report, a_.report_tokens);
-    return compare_models(runtime_.ctx(), *model_.model, changed, text, windows_at_once(),
-                          progress("compare"));
+    return compare_models(runtime_.ctx(), *model_.model, changed, text, windows_at_once(context_),
+                          line_.fractions("compare"));
   }
 
   void show(const std::vector<Target>& targets, const Divergences* found) {

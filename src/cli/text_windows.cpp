@@ -37,6 +37,11 @@ int64_t window_length(const ModelShape& shape, const std::optional<int64_t>& wan
   return length;
 }
 
+int64_t windows_at_once(int64_t length) {
+  constexpr int64_t kRows = 1024;
+  return std::max<int64_t>(1, kRows / length);
+}
+
 ValidationWindows text_windows(Runtime& runtime, const OpenModel& model,
                                const std::vector<std::string>& patterns, int64_t length, int64_t max_tokens) {
   const ModelShape shape = model.model->shape();

@@ -20,4 +20,7 @@ ValidationWindows text_windows(Runtime& runtime, const OpenModel& model,
                                const std::vector<std::string>& patterns, int64_t length,
                                int64_t max_tokens = 0);
 
+// How many of them go through a model together, when what it says of each token is looked at and not kept.
+int64_t windows_at_once(int64_t length);
+
 }  // namespace frugal::cli
