@@ -308,6 +308,8 @@ void declare_bench(Command& command, const Environment& environment) {
   t->profile.declare(train);
   train.action([t, environment] { bench_train(*t, environment); });
 
+  declare_bench_tokenizer(command, environment);
+
   const auto common = std::make_shared<CommonOptions>();
   Command machine = command.subcommand("machine", "Multiply-adds and memory bandwidth of this machine");
   common->declare(machine);

@@ -12,6 +12,10 @@ namespace frugal::cli {
 inline constexpr const char* kModelHelp =
     "A directory in Hugging Face layout, a run directory, a .gguf file, or a name that 'frugal pull' fetched";
 
+// --help of MODEL where the tokenizer alone is wanted.
+inline constexpr const char* kTokenizerHelp =
+    "A directory with tokenizer.json, the file itself, a .gguf file, or the name of a pulled model";
+
 // What a MODEL argument stands for: a directory in HF layout, a run directory, a .gguf file, or else a name
 // that `frugal pull` fetched. Error that says what was looked for.
 fs::path find_model(const std::string& name, const Environment& environment);

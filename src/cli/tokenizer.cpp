@@ -101,9 +101,6 @@ void render(const TokenizerArguments& a, const Environment& environment) {
               {"ids", tokenizer.encode(rendered.text, {.parse_special = true, .data = rendered.data})}});
 }
 
-constexpr const char* kTokenizerHelp =
-    "A directory with tokenizer.json, the file itself, a .gguf file, or the name of a pulled model";
-
 }  // namespace
 
 void declare_tokenizer(Command& command, const Environment& environment) {

@@ -23,5 +23,6 @@ void declare_info(Command& command, const Environment& environment);
 void declare_tokenizer(Command& command, const Environment& environment);
 void declare_ledger(Command& command, const Environment& environment);
 void declare_bench(Command& command, const Environment& environment);
+void declare_bench_tokenizer(Command& bench, const Environment& environment);  // a verb below it
 
 }  // namespace frugal::cli
