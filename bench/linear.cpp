@@ -15,10 +15,20 @@ namespace {
 
 constexpr int64_t kIn = 1024, kOut = 32768;  // 128 MB of f32
 
+// What is multiplied: f32 with weights in f32 or bf16, or pairs of bf16.
+struct Kind {
+  const char* name;
+  Element type;
+  Precision precision;
+};
+constexpr Kind kKinds[] = {{"f32", Element::f32, Precision::f32},
+                           {"bf16", Element::bf16, Precision::f32},
+                           {"pairs", Element::bf16, Precision::bf16}};
+
 void few_rows(benchmark::State& state, ThreadPool& pool, const Table& table, const std::vector<float>& w,
-              Element type, int64_t rows) {
+              Kind kind, int64_t rows) {
   const std::vector<float> x(static_cast<size_t>(rows * kIn), 0.5f);
-  const int64_t out = type == Element::f32 ? kOut : 2 * kOut;  // the same bytes
+  const int64_t out = kind.type == Element::f32 ? kOut : 2 * kOut;  // the same bytes
   std::vector<float> y(static_cast<size_t>(rows * out));
   const LinearProblem problem{.rows = rows,
                               .in = kIn,
@@ -26,11 +36,12 @@ void few_rows(benchmark::State& state, ThreadPool& pool, const Table& table, con
                               .x = x.data(),
                               .x_row = kIn,
                               .w = w.data(),
-                              .w_type = type,
+                              .w_type = kind.type,
                               .w_row = kIn,
                               .bias = nullptr,
                               .y = y.data(),
-                              .y_row = out};
+                              .y_row = out,
+                              .precision = kind.precision};
   double time = 1e9, bandwidth = 0;
   for (auto _ : state) {
     time = std::min(time, seconds(pool, [&] { linear(pool, table, {&problem, 1}); }));
@@ -42,7 +53,7 @@ void few_rows(benchmark::State& state, ThreadPool& pool, const Table& table, con
 }
 
 void many_rows(benchmark::State& state, ThreadPool& pool, const Table& table, const std::vector<float>& w,
-               Element type, int64_t rows, int64_t in, int64_t out) {
+               Kind kind, int64_t rows, int64_t in, int64_t out) {
   const std::vector<float> x(static_cast<size_t>(rows * in), 0.5f);
   std::vector<float> y(static_cast<size_t>(rows * out));
   const LinearProblem problem{.rows = rows,
@@ -51,11 +62,12 @@ void many_rows(benchmark::State& state, ThreadPool& pool, const Table& table, co
                               .x = x.data(),
                               .x_row = in,
                               .w = w.data(),
-                              .w_type = type,
+                              .w_type = kind.type,
                               .w_row = in,
                               .bias = nullptr,
                               .y = y.data(),
-                              .y_row = out};
+                              .y_row = out,
+                              .precision = kind.precision};
   double time = 1e9;
   for (auto _ : state) time = std::min(time, seconds(pool, [&] { linear(pool, table, {&problem, 1}); }));
   const double flops = 2.0 * static_cast<double>(rows * in * out);
@@ -67,12 +79,13 @@ int run(int argc, char** argv) {
   ThreadPool pool(take_threads(argc, argv));
   const std::vector<float> w(static_cast<size_t>(kIn * kOut), 0.25f);  // as bf16: pairs of 0 and 0.25
   for (const Table* table : available()) {
-    for (const Element type : {Element::f32, Element::bf16}) {
-      const std::string name = std::string(table->name) + (type == Element::f32 ? "/f32/" : "/bf16/");
+    for (const Kind& kind : kKinds) {
+      if (kind.precision == Precision::bf16 && !table->bf16_pairs) continue;
+      const std::string name = std::string(table->name) + "/" + kind.name + "/";
       for (const int64_t rows : {1, 2, 4, 8, 16}) {
         benchmark::RegisterBenchmark(
             (name + "few/" + std::to_string(rows)).c_str(),
-            [=, &pool, &w](auto& state) { few_rows(state, pool, *table, w, type, rows); })
+            [=, &pool, &w](auto& state) { few_rows(state, pool, *table, w, kind, rows); })
             ->Iterations(8)
             ->Unit(benchmark::kMillisecond);
       }
@@ -80,7 +93,7 @@ int run(int argc, char** argv) {
         const std::string shape = "many/512x" + std::to_string(in) + "x" + std::to_string(out);
         benchmark::RegisterBenchmark(
             (name + shape).c_str(),
-            [=, &pool, &w](auto& state) { many_rows(state, pool, *table, w, type, 512, in, out); })
+            [=, &pool, &w](auto& state) { many_rows(state, pool, *table, w, kind, 512, in, out); })
             ->Iterations(20)
             ->Unit(benchmark::kMillisecond);
       }

@@ -17,7 +17,7 @@ class Aux;
 class Profile;
 
 // exact: dequantised weights, f32 activations and KV; the reference of every golden.
-// fast: int8 activations for quantised weights, bf16 KV.
+// fast: int8 activations for quantised weights, bf16 ones for bf16 weights where that is faster; bf16 KV.
 // bf16: matrix products round both sides to bf16 and accumulate in f32 (training on machines that have it).
 enum class Compute { exact, fast, bf16 };
 

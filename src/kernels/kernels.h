@@ -79,7 +79,9 @@ struct GemmBlock {
 };
 
 // y (rows, out) = or += x (rows, in) . W (out, in)^T + bias. Strides count elements from row to row; elements
-// of a row are adjacent. w points to f32 or bf16 elements as w_type says; bias (out) may be null.
+// of a row are adjacent. w points to f32 or bf16 elements as w_type says; bias (out) may be null. With
+// Precision::bf16 and weights in bf16, x is rounded to bf16 as well where Table::bf16_pairs says that this is
+// faster; elsewhere nothing is rounded.
 struct LinearProblem {
   int64_t rows = 0, in = 0, out = 0;
   const float* x = nullptr;
@@ -91,15 +93,17 @@ struct LinearProblem {
   float* y = nullptr;
   int64_t y_row = 0;
   bool accumulate = false;
+  Precision precision = Precision::f32;
 };
 
-// The dot products are cut into pieces of `in` of this length, a function of `in` alone; scratch that a block
-// of them needs, which is to stay in the second-level cache.
+// The dot products are cut into pieces of `in` of this length (twice as long in bf16 pairs), a function of
+// `in` alone; scratch that a block of them needs, which is to stay in the second-level cache.
 constexpr int64_t kLinearPiece = 1024, kLinearScratch = 1 << 16;
 
 struct Table {
   const char* name;  // "scalar", "avx2", ...: what FRUGAL_KERNELS accepts
   int lanes;         // floats in one vector
+  bool bf16_pairs;   // one instruction multiplies pairs of bf16 and adds them to f32
 
   // --- the machine's bounds (impl/machine.cpp)
   // Runs `rounds` rounds of independent fused multiply-adds held in registers; returns the floating-point

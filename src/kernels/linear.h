@@ -1,7 +1,7 @@
 // Linear layers on weights as they lie in memory (a mapped file: nothing is repacked), for inference: every
 // output is a dot product of a row of x and a row of W. The order of the sum depends on `in`, the weight's
-// format and the instruction set only: one row gives the bits that it gives among 512, so decoding,
-// verification and prefill agree. gemm.h sums in another order.
+// format, the precision and the instruction set only: one row gives the bits that it gives among 512, so
+// decoding, verification and prefill agree. gemm.h sums in another order.
 #pragma once
 
 #include <span>

@@ -19,6 +19,7 @@ struct Case {
         bias(1, out, true, Element::f32, 0, 0, rng),
         has_bias(variant & 32),
         accumulate(variant & 64),
+        precision(variant & 256 ? Precision::bf16 : Precision::f32),
         y_row(out + (variant & 128 ? 3 : 0)),
         before(static_cast<size_t>(rows * y_row + 1), kUntouched) {
     for (int64_t i = 0; i < rows; ++i) {
@@ -39,16 +40,19 @@ struct Case {
             .bias = has_bias ? static_cast<const float*>(bias.data()) : nullptr,
             .y = y.data() + 1,
             .y_row = y_row,
-            .accumulate = accumulate};
+            .accumulate = accumulate,
+            .precision = precision};
   }
-  void expect_right() const {
+  void expect_right(const Table& table) const {
+    const bool rounds = table.bf16_pairs && precision == Precision::bf16 && w.type == Element::bf16;
     std::vector<float> want = before;
     for (int64_t i = 0; i < x.rows; ++i) {
       for (int64_t j = 0; j < w.rows; ++j) {
         double sum = has_bias ? bias.at(0, j) : 0.0, size = 1;
         for (int64_t p = 0; p < x.cols; ++p) {
-          sum += static_cast<double>(x.at(i, p)) * w.at(j, p);
-          size += std::abs(static_cast<double>(x.at(i, p)) * w.at(j, p));
+          const double left = rounds ? rounded_to_bf16(x.at(i, p)) : x.at(i, p);
+          sum += left * w.at(j, p);
+          size += std::abs(left * w.at(j, p));
         }
         const auto at = static_cast<size_t>(1 + i * y_row + j);
         ASSERT_NEAR(y[at], sum + (accumulate ? before[at] : 0.0), size * 1e-6) << i << ", " << j;
@@ -60,6 +64,7 @@ struct Case {
 
   Matrix x, w, bias;
   bool has_bias, accumulate;
+  Precision precision;
   int64_t y_row;
   std::vector<float> before, y;
 };
@@ -75,13 +80,13 @@ TEST(Linear, OddSizesInEveryForm) {
   for_each_table([&](const Table& table) {
     Rng rng(1);
     for (int round = 0; round < 500; ++round) {
-      const auto rows = static_cast<int64_t>(1 + rng.below(40)), in = static_cast<int64_t>(rng.below(71)),
+      const auto rows = static_cast<int64_t>(1 + rng.below(40)), in = static_cast<int64_t>(rng.below(99)),
                  out = static_cast<int64_t>(1 + rng.below(70));
-      const auto variant = static_cast<uint32_t>(rng.below(256));
+      const auto variant = static_cast<uint32_t>(rng.below(512));
       Case item(rows, in, out, variant, rng);
       run(pool, table, item);
       SCOPED_TRACE(fmt::format("{} x {} -> {}, variant {}", rows, in, out, variant));
-      item.expect_right();
+      item.expect_right(table);
       if (::testing::Test::HasFatalFailure()) return;
     }
   });
@@ -94,10 +99,11 @@ TEST(Linear, LargerSizes) {
     uint32_t variant = 0;
     for (const auto& [rows, in, out] : std::array<std::array<int64_t, 3>, 5>{
              {{1, 5000, 90}, {130, 1025, 77}, {7, 2048, 200}, {300, 64, 50}, {1, 33, 3000}}}) {
-      for (int half = 0; half < 2; ++half) {
-        Case item(rows, in, out, variant += 45, rng);
+      for (const Precision precision : {Precision::f32, Precision::f32, Precision::bf16}) {
+        variant = precision == Precision::bf16 ? variant | 256 | 4 : (variant + 45) % 256;
+        Case item(rows, in, out, variant, rng);
         run(pool, table, item);
-        item.expect_right();
+        item.expect_right(table);
       }
     }
   });
@@ -106,7 +112,7 @@ TEST(Linear, LargerSizes) {
 // Row r of a batch, alone, in part of the outputs, with any number of threads: the same bits.
 TEST(Linear, SameBitsForOneRowAndManyAndAnyThreads) {
   for_each_table([&](const Table& table) {
-    for (const uint32_t variant : {0u, 4u, 32u + 64u}) {
+    for (const uint32_t variant : {0u, 4u, 32u + 64u, 256u + 4u, 256u + 4u + 32u + 64u}) {
       Rng rng(3);
       Case item(205, 2100, 61, variant, rng);
       ThreadPool one(1);
@@ -151,7 +157,7 @@ TEST(Linear, GroupEqualsEachAlone) {
   for (Case& item : items) problems.push_back(item.problem());
   linear(pool, best(), problems);
   for (Case& item : items) {
-    item.expect_right();
+    item.expect_right(best());
     const std::vector<float> together = item.y;
     run(pool, best(), item);
     EXPECT_EQ(std::memcmp(together.data(), item.y.data(), together.size() * sizeof(float)), 0);

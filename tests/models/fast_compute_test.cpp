@@ -1,5 +1,6 @@
-// Models of block-quantised weights: exact compute gives what decoded weights give, fast compute (int8
-// activations) is as good as its rounding, and neither depends on how rows are batched or cut over threads.
+// Models of block-quantised and bf16 weights: exact compute gives what decoded weights give, fast compute
+// (activations in int8 or bf16) is as good as its rounding, and neither depends on how rows are batched or
+// cut over threads.
 #include <map>
 
 #include "core/rng.h"
@@ -138,12 +139,33 @@ TEST(FastCompute, IsAsGoodAsItsRounding) {
   }
 }
 
+TEST(FastCompute, MultipliesPairsOfBf16WhereTheMachineDoes) {
+  ThreadPool pool(2);
+  const auto ids = some_tokens(24);
+  for (const kernels::Table* table : kernels::available()) {
+    SCOPED_TRACE(table->name);
+    Context exact{pool, *table}, fast{pool, *table};
+    fast.compute = Compute::fast;
+    const Formats models(exact, formats::bf16);
+    const auto want = run(exact, *models.decoded, ids, 4), as_stored = run(exact, *models.quantised, ids, 4),
+               rounding = run(fast, *models.quantised, ids, 4);
+    EXPECT_LT(relative_error(as_stored, want), 1e-5);
+    if (table->bf16_pairs) {
+      const Divergence kl = divergence(want, rounding);
+      EXPECT_LT(kl.median, 1e-4);
+      EXPECT_GT(kl.median, 1e-10) << "activations were not rounded";
+    } else {
+      EXPECT_EQ(std::memcmp(as_stored.data(), rounding.data(), rounding.size() * sizeof(float)), 0);
+    }
+  }
+}
+
 TEST(FastCompute, SameBitsInAnyBatchOnAnyThreads) {
   ThreadPool one(1), three(3);
   Context alone{one, kernels::best()}, shared{three, kernels::best()};
   alone.compute = shared.compute = Compute::fast;
-  const auto ids = some_tokens(21);
-  for (const Format* format : {&formats::q4_1, &formats::q6_k}) {
+  const auto ids = some_tokens(68);  // enough for every way of packing
+  for (const Format* format : {&formats::q4_1, &formats::q6_k, &formats::bf16}) {
     SCOPED_TRACE(format->name);
     const Formats models(alone, *format);
     const auto want = run(alone, *models.quantised, ids, 3);

@@ -1,6 +1,7 @@
 // Three ways to multiply with a weight as it lies in memory: int8 activations (block formats, Compute::fast);
-// f32 activations with f32 or bf16 weights; f32 activations with rows that are decoded just before they are
-// used. Every way's order of sums depends on the inner size and the format alone.
+// f32 or bf16 weights with f32 activations (with Compute::fast, of bf16 weights and on machines that multiply
+// bf16 in pairs: activations rounded to bf16); f32 activations with rows that are decoded just before they
+// are used. Every way's order of sums depends on the inner size and the format alone.
 #include "autograd/ops/multiply_streaming.h"
 
 #include <algorithm>
@@ -93,6 +94,7 @@ void multiply_stored(const Context& ctx, std::span<const Product> products) {
     problems.push_back(f32_problem(p));
     problems.back().w = first_row(p);
     problems.back().w_type = p.weight->is_f32() ? kernels::Element::f32 : kernels::Element::bf16;
+    if (ctx.compute == Compute::fast) problems.back().precision = kernels::Precision::bf16;
   }
   kernels::linear(ctx.pool, ctx.kernels, problems);
 }

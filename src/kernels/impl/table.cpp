@@ -67,6 +67,11 @@ Kernel<decltype(Table::quant_dot)> quant_dot;
 extern const Table table = {
     .name = FRUGAL_NAME(KERNEL_TARGET),
     .lanes = kLanes,
+#if defined(__AVX512BF16__)
+    .bf16_pairs = true,
+#else
+    .bf16_pairs = false,
+#endif
     .fma_loop = fma_loop,
     .read_loop = read_loop,
     .f32_to_bf16 = f32_to_bf16,
