@@ -47,10 +47,11 @@ std::string outcome_text(const remote::AskOutcome& o) {
 
 void ask(const AskArguments& a, const Environment& environment) {
   const AskRecipe recipe = load_ask_recipe(a.recipe, a.set, user_prices(environment));
-  const std::string key = key_from_environment(recipe.ask.api_key_env);
+  const remote::Access access{key_from_environment(recipe.ask.api_key_env), environment.ca_file};
   ProgressDisplay display(progress_options(a.common, environment));
   const Interrupt interrupt;
-  const AskRun run = run_ask(recipe, a.recipe, key, ledger_or_none(environment), display, &interrupt.flag());
+  const AskRun run =
+      run_ask(recipe, a.recipe, access, ledger_or_none(environment), display, &interrupt.flag());
   const remote::AskOutcome& outcome = run.outcome;
   const std::string again = "the same command goes on with the rest";
   if (outcome.stopped)

@@ -1,6 +1,7 @@
 // gpt-oss in GGUF's architecture "gpt-oss". What its readers take for granted is not in the file: a window in
 // every other layer from the first on, SwiGLU's limit of 7 and slope of 1.702, and (ours) YaRN with unrounded
-// bounds, as the model was trained. llama.cpp rounds them.
+// bounds, as the model was trained. llama.cpp rounds them, and takes 32 and 1 turns for them whatever the
+// file says.
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"

@@ -63,14 +63,14 @@ std::string ask_recipe_help() {
   return describe_fields(AskRecipe());
 }
 
-AskRun run_ask(const AskRecipe& recipe, const std::string& recipe_file, const std::string& key,
+AskRun run_ask(const AskRecipe& recipe, const std::string& recipe_file, const remote::Access& access,
                const fs::path& ledger, Observer& observer, const std::atomic<bool>* stop) {
   Meter meter(recipe.meter);
   Books books(ledger, {std::string(kAskRemote), recipe_file, recipe.output, recipe.ask.model}, observer);
   observer.stage_begins(kStage, "asking " + recipe.ask.model);
   books.begin(kStage);
   const Meter::Stage metered = meter.start(std::string(kStage));
-  remote::AskSettings settings{key, stop, {}};
+  remote::AskSettings settings{access, stop, {}};
   remote::AskOutcome so_far;
   settings.progress = [&](const remote::AskOutcome& now) {
     so_far = now;

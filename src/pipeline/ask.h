@@ -44,9 +44,9 @@ struct AskRun {
   Bill bill;  // machine and endpoint
 };
 
-// `key` of the endpoint. `ledger`: empty: none is kept. Errors as remote::ask; what prompts failed of is in
+// `ledger`: empty: none is kept. Errors as remote::ask; what prompts failed of is in
 // the outcome.
-AskRun run_ask(const AskRecipe& recipe, const std::string& recipe_file, const std::string& key,
+AskRun run_ask(const AskRecipe& recipe, const std::string& recipe_file, const remote::Access& access,
                const fs::path& ledger, Observer& observer, const std::atomic<bool>* stop);
 
 }  // namespace frugal

@@ -110,7 +110,7 @@ class Asking {
 
   void guarded_work() {
     try {
-      ChatClient client(options_, settings_.key);
+      ChatClient client(options_, settings_.access);
       for (size_t i = next_++; i < jobs_.size() && !end_; i = next_++) work(client, jobs_[i]);
     } catch (const Interrupted&) {  // while it waited
     } catch (...) {
@@ -262,7 +262,7 @@ Json AskOutcome::json() const {
 }
 
 AskOutcome ask(const AskOptions& options, const fs::path& output, const AskSettings& settings) {
-  check_key(settings.key);
+  check_key(settings.access.key);
   AskOutcome outcome;
   const std::vector<Prompt> prompts = read_prompts(options, outcome.duplicates);
   make_directories(output);

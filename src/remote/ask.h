@@ -15,6 +15,7 @@
 
 #include "core/files.h"
 #include "core/json.h"
+#include "remote/client.h"
 #include "remote/options.h"
 
 namespace frugal::remote {
@@ -43,7 +44,7 @@ struct AskOutcome {
 };
 
 struct AskSettings {
-  std::string key;                          // of the endpoint; empty: none is sent
+  Access access;
   const std::atomic<bool>* stop = nullptr;  // set: no new request begins, those under way are waited for
   std::function<void(const AskOutcome&)> progress;  // after each answer, one call at a time
 };

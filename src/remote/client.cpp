@@ -177,12 +177,13 @@ Answer parse_answer(const Json& body, const Request& request, bool logprobs_want
   return out;
 }
 
-ChatClient::ChatClient(const AskOptions& options, const std::string& key)
+ChatClient::ChatClient(const AskOptions& options, const Access& access)
     : options_(options),
-      key_(key),
+      key_(access.key),
       url_(base(options.endpoint) + "/chat/completions"),
-      http_({.token = key,
+      http_({.token = access.key,
              .token_origin = net::origin_of(options.endpoint),
+             .ca_file = access.ca_file,
              .connect_seconds = std::min(20.0, options.timeout),
              .stall_seconds = options.timeout + 1,
              .total_seconds = options.timeout}) {}

@@ -46,10 +46,16 @@ struct Attempt {
   bool may_cost = false;    // the server may have done the work, and bill it
 };
 
+// What this machine brings to a connection.
+struct Access {
+  std::string key;      // of the endpoint; empty: none is sent
+  std::string ca_file;  // as net::HttpOptions has it
+};
+
 class ChatClient {
  public:
   // Keys of at least 8 characters are removed from everything that a server says before anyone sees it.
-  ChatClient(const AskOptions& options, const std::string& key);
+  ChatClient(const AskOptions& options, const Access& access);
   Attempt ask(const Request& request);
 
  private:

@@ -99,6 +99,19 @@ TEST_F(AskVerb, TheKeyIsInNoMessage) {
   refused(0, {}, {{"*", {{"content", fmt::format("it is {}", kKey)}}}}, "6 of 6 answered");
 }
 
+TEST_F(AskVerb, TrustsTheCertificatesOfTheEnvironment) {
+  server_ = std::make_unique<MockServer>(dir_ / "tls", MockServer::Scheme::https);
+  const std::string endpoint = "endpoint=" + server_->url("/v1", "localhost");
+  const Finished refused = run(arguments({endpoint, "attempts=1"}), "", variables());
+  EXPECT_EQ(refused.code, 1);
+  expect_contains(refused.err, "certificate");
+  std::vector<std::string> all = variables();
+  all.push_back("SSL_CERT_FILE=" + std::string(FRUGAL_SOURCE_DIR) + "/tests/golden/tls/ca.pem");
+  const Finished done = run(arguments({endpoint}), "", all);
+  EXPECT_EQ(done.code, 0) << done.err;
+  expect_contains(done.out, "6 of 6");
+}
+
 TEST_F(AskVerb, MistakesAreSaid) {
   const auto message = [&](const std::string& set) { return error(2, arguments({set}), "", variables()); };
   expect_contains(message("licence="), "licence: say under which terms");

@@ -48,7 +48,7 @@ class RemoteAsk : public testing::Test {
   void faults(const Json& faults) { server_->faults(faults); }
   AskOutcome run(const std::atomic<bool>* stop = nullptr,
                  std::function<void(const AskOutcome&)> progress = {}) const {
-    return ask(options_, dir_ / "out", {kKey, stop, std::move(progress)});
+    return ask(options_, dir_ / "out", {{kKey, ""}, stop, std::move(progress)});
   }
   std::vector<Json> dataset() const {
     std::vector<Json> rows;
