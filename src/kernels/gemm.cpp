@@ -31,6 +31,7 @@ int64_t block_panels(const Table& table) {
 struct Slice {
   const Gemm* problem;
   int64_t begin, end, k_begin, k_end, packed;
+  bool shared = false;  // packed by a slice before it, whose B is the same
   int64_t columns() const { return end - begin; }
   int64_t depth() const { return k_end - k_begin; }
   int64_t panels(const Table& table) const {
@@ -38,6 +39,16 @@ struct Slice {
   }
   int64_t panel_floats(const Table& table) const { return round_up(depth(), 2) * table.gemm_columns; }
   int64_t work(int64_t rows) const { return rows * columns() * depth(); }
+  bool same_b(const Slice& other) const {
+    const Gemm &p = *problem, &q = *other.problem;
+    return p.b == q.b && p.b_type == q.b_type && p.b_row == q.b_row && p.b_col == q.b_col &&
+           begin == other.begin && end == other.end && k_begin == other.k_begin && k_end == other.k_end;
+  }
+};
+
+struct Wave {
+  std::vector<Slice> slices;
+  int64_t floats = 0;  // packed
 };
 
 struct Task {
@@ -91,36 +102,45 @@ class Waves {
       add(p, k, std::min(p.k, k + depth));
     }
   }
-  std::vector<std::vector<Slice>> take() { return std::move(waves_); }
+  std::vector<Wave> take() { return std::move(waves_); }
 
  private:
-  void begin_wave() {
-    waves_.emplace_back();
-    used_ = 0;
+  void begin_wave() { waves_.emplace_back(); }
+  // The gradients of weights that have their input in common come one after the other.
+  bool share(Slice slice) {
+    for (const Slice& before : waves_.back().slices) {
+      if (!slice.same_b(before)) continue;
+      slice.packed = before.packed;
+      slice.shared = true;
+      waves_.back().slices.push_back(slice);
+      return true;
+    }
+    return false;
   }
   void add(const Gemm& p, int64_t k_begin, int64_t k_end) {
+    if (share({&p, 0, p.n, k_begin, k_end, 0})) return;
     for (int64_t column = 0; column < p.n;) {
-      Slice slice{&p, column, p.n, k_begin, k_end, used_};
+      const int64_t used = waves_.back().floats;
+      Slice slice{&p, column, p.n, k_begin, k_end, used};
       const int64_t panel = slice.panel_floats(table_);
       const int64_t panels =
-          used_ == 0 ? std::max<int64_t>(1, kWaveFloats / panel) : (kWaveFloats - used_) / panel;
-      if (panels == 0) {
+          used == 0 ? std::max<int64_t>(1, kWaveFloats / panel) : (kWaveFloats - used) / panel;
+      if (panels <= 0) {
         begin_wave();
         continue;
       }
       slice.end = std::min(p.n, column + panels * table_.gemm_columns);
-      waves_.back().push_back(slice);
-      used_ += slice.panels(table_) * panel;
+      waves_.back().slices.push_back(slice);
+      waves_.back().floats += slice.panels(table_) * panel;
       column = slice.end;
     }
   }
 
   const Table& table_;
-  std::vector<std::vector<Slice>> waves_ = std::vector<std::vector<Slice>>(1);
-  int64_t used_ = 0;
+  std::vector<Wave> waves_ = std::vector<Wave>(1);
 };
 
-std::vector<std::vector<Slice>> cut_into_waves(const Table& table, std::span<const Gemm> problems) {
+std::vector<Wave> cut_into_waves(const Table& table, std::span<const Gemm> problems) {
   Waves waves(table);
   for (const Gemm& p : problems) {
     check(p);
@@ -131,12 +151,12 @@ std::vector<std::vector<Slice>> cut_into_waves(const Table& table, std::span<con
 }
 
 // Tasks of decreasing size. Only speed depends on the cuts, results do not.
-std::vector<Task> cut_into_tasks(const Table& table, const std::vector<Slice>& wave, int threads) {
+std::vector<Task> cut_into_tasks(const Table& table, const Wave& wave, int threads) {
   int64_t left = 0;
-  for (const Slice& slice : wave) left += slice.work(slice.problem->m);
+  for (const Slice& slice : wave.slices) left += slice.work(slice.problem->m);
   const int64_t coarse = std::max<int64_t>(1, left / (8 * threads));
   std::vector<Task> tasks;
-  for (const Slice& slice : wave) {
+  for (const Slice& slice : wave.slices) {
     // A slice of few rows and many columns is cut by columns too.
     const int64_t rows = slice.problem->m, panel_work = slice.work(std::min<int64_t>(rows, table.gemm_rows));
     int64_t width = slice.columns();
@@ -148,7 +168,7 @@ std::vector<Task> cut_into_tasks(const Table& table, const std::vector<Slice>& w
       const int64_t want =
           std::min(left / (3 * threads), slice.work(rows)) / std::max<int64_t>(1, panel_work);
       const int64_t here =
-          std::min(rows - row, std::clamp<int64_t>(want, 2, block_panels(table)) * table.gemm_rows);
+          std::min(rows - row, std::clamp<int64_t>(want, 1, block_panels(table)) * table.gemm_rows);
       for (int64_t column = slice.begin; column < slice.end; column += width) {
         tasks.push_back({&slice, row, here, column, std::min(width, slice.end - column)});
       }
@@ -159,15 +179,14 @@ std::vector<Task> cut_into_tasks(const Table& table, const std::vector<Slice>& w
   return tasks;
 }
 
-void pack_wave(ThreadPool& pool, const Table& table, const std::vector<Slice>& wave, Precision precision,
-               float* to) {
+void pack_wave(ThreadPool& pool, const Table& table, const Wave& wave, Precision precision, float* to) {
   struct Panel {
     const Slice* slice;
     int64_t column;
   };
   std::vector<Panel> panels;
-  for (const Slice& slice : wave) {
-    for (int64_t column = slice.begin; column < slice.end; column += table.gemm_columns) {
+  for (const Slice& slice : wave.slices) {
+    for (int64_t column = slice.begin; column < slice.end && !slice.shared; column += table.gemm_columns) {
       panels.push_back({&slice, column});
     }
   }
@@ -217,11 +236,9 @@ void run_task(const Table& table, const Task& task, Precision precision, const f
 void gemm(ThreadPool& pool, const Table& table, std::span<const Gemm> problems, Precision precision) {
   const int64_t a_floats = round_up(table.gemm_packed_a(block_panels(table) * table.gemm_rows), 16);
   const int caller = pool.this_worker();  // whose scratch holds the wave's packed B behind its own A
-  for (const std::vector<Slice>& wave : cut_into_waves(table, problems)) {
-    if (wave.empty()) continue;
-    const Slice& last = wave.back();
-    const int64_t b_floats = last.packed + last.panels(table) * last.panel_floats(table);
-    const size_t bytes = static_cast<size_t>(a_floats + b_floats) * sizeof(float);
+  for (const Wave& wave : cut_into_waves(table, problems)) {
+    if (wave.slices.empty()) continue;
+    const size_t bytes = static_cast<size_t>(a_floats + wave.floats) * sizeof(float);
     float* const own = static_cast<float*>(pool.scratch(caller, bytes));
     float* const packed_b = own + a_floats;
     pack_wave(pool, table, wave, precision, packed_b);

@@ -208,6 +208,21 @@ TEST(Gemm, SameBitsWhereWavesShareK) {
   }
 }
 
+// Problems with the same B share what is packed of it.
+TEST(Gemm, SameBInSeveralProblems) {
+  ThreadPool pool(2);
+  Rng rng(8);
+  Case first(50, 90, 1100, 1, rng), second(33, 90, 1100, 256, rng), other(20, 90, 1100, 1, rng);
+  second.b = first.b;
+  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+    for (Case* item : {&first, &other, &second}) item->c = item->before;
+    std::array<Gemm, 3> problems = {first.problem(), other.problem(), second.problem()};
+    problems[2].b = problems[0].b;
+    gemm(pool, best(), problems, precision);
+    for (const Case* item : {&first, &other, &second}) item->expect_right(precision);
+  }
+}
+
 TEST(Gemm, GroupOfVeryDifferentSizesEqualsEachAlone) {
   for_each_table([&](const Table& table) {
     ThreadPool pool(3);
