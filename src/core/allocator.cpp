@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "core/error.h"
+#include "core/huge_pages.h"
 
 namespace frugal {
 namespace {
@@ -58,6 +59,7 @@ std::shared_ptr<std::byte> Allocator::allocate(size_t bytes) {
           static_cast<double>(size) / 1e6, static_cast<double>(in_use_) / 1e6);
     }
     block = static_cast<std::byte*>(map);
+    prefer_huge_pages(map, size);
     const std::lock_guard lock(mutex_);
     mapped_ += size;
   }

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/huge_pages.h"
 
 namespace frugal {
 namespace {
@@ -265,6 +266,7 @@ void* ThreadPool::scratch(int worker, size_t bytes) {
   if (own.bytes < bytes + kAlign) {
     own.bytes = std::max(bytes + kAlign, own.bytes * 2);
     own.memory.reset(new std::byte[own.bytes]);
+    prefer_huge_pages(own.memory.get(), own.bytes);
   }
   void* start = own.memory.get();
   size_t space = own.bytes;

@@ -39,6 +39,21 @@ TEST_F(Ops, Linear) {
               [](Context& c, const Inputs& in) { return Inputs{ops::linear(c, in[0], in[1], in[2])}; });
 }
 
+// One backward for several products of an input, whichever of them are used.
+TEST_F(Ops, LinearsOfOneInput) {
+  const Tensor frozen = random({4, 7}, 4), none;
+  for (const size_t unused : {0u, 1u, 2u}) {
+    expect_good({random({5, 7}, 1), random({3, 7}, 2), random({3}, 3), random({2, 7}, 5)},
+                [&](Context& c, const Inputs& in) {
+                  std::vector<ops::LinearLayer> layers = {{&in[1], &in[2]}, {&in[3], &none}};
+                  layers.insert(layers.begin() + static_cast<int64_t>(unused), {&frozen, &none});
+                  Inputs outputs = ops::linears(c, in[0], layers);
+                  outputs.erase(outputs.begin() + static_cast<int64_t>(unused));
+                  return outputs;
+                });
+  }
+}
+
 TEST_F(Ops, LinearThroughAFrozenBf16Weight) {
   Tensor weight = Tensor::empty(ctx, {3, 8}, formats::bf16);
   const Tensor values = random({3, 8}, 2);

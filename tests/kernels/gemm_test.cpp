@@ -113,11 +113,13 @@ TEST(Gemm, LargerSizesWithSeveralPiecesOfK) {
   });
 }
 
-// The wave limit is 2 Mi floats of packed B: n * k beyond it, and one panel beyond it.
+// The wave limit is 2 Mi floats of packed B: n * k beyond it, one panel beyond it, and k so long that waves
+// take parts of it in turn.
 TEST(Gemm, FactorsLargerThanOneWave) {
   ThreadPool pool(2);
   Rng rng(3);
-  for (const auto& [n, k] : std::array<std::array<int64_t, 2>, 2>{{{9001, 300}, {40, 140000}}}) {
+  for (const auto& [n, k] :
+       std::array<std::array<int64_t, 2>, 3>{{{9001, 300}, {40, 140000}, {1100, 2700}}}) {
     Case item(3, n, k, 8, rng);
     run(pool, best(), item, Precision::f32);
     item.expect_right(Precision::f32);
@@ -176,6 +178,49 @@ TEST(Gemm, SameBitsForAPartAlone) {
       }
     }
   });
+}
+
+// Parts of k that waves take in turn are added up like pieces within one wave: a few columns alone, whose k
+// fits into one wave, give the same bits.
+TEST(Gemm, SameBitsWhereWavesShareK) {
+  ThreadPool pool(3);
+  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+    Rng rng(7);
+    Case item(5, 1030, 4100, 256 + 8, rng);
+    const std::vector<float> whole = product(pool, best(), item, precision);
+    Gemm problem = item.problem();
+    problem.n = 20;
+    problem.c_row = 20;
+    problem.b = static_cast<const float*>(problem.b) + 700 * problem.b_col;
+    std::vector<float> part;
+    for (int64_t i = 0; i < problem.m; ++i) {
+      const auto from = item.before.begin() + 1 + i * item.c_row + 700;
+      part.insert(part.end(), from, from + problem.n);
+    }
+    problem.c = part.data();
+    gemm(pool, best(), {&problem, 1}, precision);
+    for (int64_t i = 0; i < problem.m; ++i) {
+      EXPECT_EQ(std::memcmp(&part[static_cast<size_t>(i * problem.n)],
+                            &whole[static_cast<size_t>(1 + i * item.c_row + 700)], 20 * sizeof(float)),
+                0)
+          << "row " << i;
+    }
+  }
+}
+
+// Problems with the same B share what is packed of it.
+TEST(Gemm, SameBInSeveralProblems) {
+  ThreadPool pool(2);
+  Rng rng(8);
+  Case first(50, 90, 1100, 1, rng), second(33, 90, 1100, 256, rng), other(20, 90, 1100, 1, rng);
+  second.b = first.b;
+  for (const Precision precision : {Precision::f32, Precision::bf16}) {
+    for (Case* item : {&first, &other, &second}) item->c = item->before;
+    std::array<Gemm, 3> problems = {first.problem(), other.problem(), second.problem()};
+    problems[2].b = problems[0].b;
+    gemm(pool, best(), problems, precision);
+    for (const Case* item : {&first, &other, &second}) item->expect_right(precision);
+  }
 }
 
 TEST(Gemm, GroupOfVeryDifferentSizesEqualsEachAlone) {

@@ -24,7 +24,7 @@ CrossEntropyResult cross_entropy(Context& ctx, const Tensor& hidden, const Tenso
   const OpScope scope(ctx, "cross entropy", products * product_flops(rows, hidden.cols(), vocab),
                       bytes_of(head));
   std::vector<float> losses(static_cast<size_t>(rows));
-  result.loss_sum = over_logits(ctx, hidden, head, rows_at_once(rows, vocab), gradients,
+  result.loss_sum = over_logits(ctx, hidden, head, rows_at_once(rows, vocab, hidden.cols()), gradients,
                                 [&](RowChunk chunk, float* logits) {
                                   float* own = losses.data() + chunk.begin;
                                   kernels::cross_entropy_rows(ctx.pool, ctx.kernels,

@@ -2,6 +2,8 @@
 // weight as it is stored, whatever the number of rows, so that decoding one token or verifying eight gives
 // the same bits.
 #include <algorithm>
+#include <memory>
+#include <utility>
 
 #include "autograd/op_scope.h"
 #include "autograd/ops.h"
@@ -13,20 +15,69 @@
 namespace frugal::ops {
 namespace {
 
-void linear_backward(const Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
-                     const Tensor& y) {
-  if (x.needs_gradient()) {
-    const auto dx = x.gradient_target(ctx);
-    if (!ctx.dry_run()) multiply_input_gradient(ctx, y.gradient(), weight, x.rows(), dx);
+// Products of one x, with what their backward needs.
+struct Group {
+  struct Layer {
+    Tensor weight, bias, y;
+  };
+  Tensor x;  // without its values where no weight wants a gradient
+  std::vector<Layer> layers;
+  bool done = false;
+};
+
+void input_gradients(const Context& ctx, const Group& group) {
+  for (const auto& [weight, bias, y] : group.layers) {
+    if (!y.has_gradient()) continue;
+    const auto dx = group.x.gradient_target(ctx);
+    if (!ctx.dry_run()) multiply_input_gradient(ctx, y.gradient(), weight, group.x.rows(), dx);
   }
-  if (weight.needs_gradient()) {
+}
+
+// In one call: they have x in common.
+void weight_gradients(const Context& ctx, const Group& group) {
+  std::vector<kernels::Gemm> problems;
+  for (const auto& [weight, bias, y] : group.layers) {
+    if (!y.has_gradient() || !weight.needs_gradient()) continue;
     const auto dw = weight.gradient_target(ctx);
-    if (!ctx.dry_run()) multiply_weight_gradient(ctx, y.gradient(), x.f32(), x.rows(), weight, dw);
+    if (ctx.dry_run()) continue;
+    problems.push_back(weight_gradient_problem(y.gradient(), group.x.f32(), group.x.rows(), weight, dw));
   }
-  if (bias && bias.needs_gradient()) {
+  kernels::gemm(ctx.pool, ctx.kernels, problems, precision(ctx));
+}
+
+// Consumers of the outputs were recorded after all of them, so when the first of the group's closures runs,
+// every output's gradient is complete: it does the work of all.
+void linear_backward(const Context& ctx, Group& group) {
+  if (std::exchange(group.done, true)) return;
+  if (group.x.needs_gradient()) input_gradients(ctx, group);
+  weight_gradients(ctx, group);
+  for (const auto& [weight, bias, y] : group.layers) {
+    if (!bias || !bias.needs_gradient() || !y.has_gradient()) continue;
     float* db = bias.gradient_sum(ctx);
     if (!ctx.dry_run()) kernels::sum_rows(ctx.pool, ctx.kernels, y.rows(), y.cols(), y.gradient(), 0, db);
   }
+}
+
+void record_group(const Context& ctx, const Tensor& x, std::span<const LinearLayer> layers,
+                  std::vector<Tensor>& outputs) {
+  if (ctx.tape == nullptr) return;
+  const auto group = std::make_shared<Group>();
+  bool trained = false;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const Tensor &weight = *layers[i].weight, &bias = *layers[i].bias;
+    if (!recording(ctx, x, weight, bias)) continue;
+    outputs[i].require_gradient(false);
+    group->layers.push_back({weight, bias, outputs[i].gradient_handle()});
+    trained |= weight.needs_gradient();
+  }
+  // Frozen weights' products need no input to go backward: its memory is free for others.
+  group->x = trained ? x : x.gradient_handle();
+  const Tape::Op work = ctx.tape->begin_op({"linear"});  // of the closure that runs first, for profiles
+  for (size_t i = 0; i < group->layers.size(); ++i) {
+    if (i + 1 == group->layers.size()) ctx.tape->begin_op(work);
+    ctx.tape->record(group->layers[i].y, [group](const Context& c) { linear_backward(c, *group); });
+  }
+  ctx.tape->begin_op(work);
 }
 
 }  // namespace
@@ -53,17 +104,10 @@ std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<const Linea
     if (!ctx.dry_run()) products.push_back({x.f32(), x.rows(), weight, y.f32()});
   }
   multiply(ctx, products);
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const Tensor &weight = *layers[i].weight, &bias = *layers[i].bias;
-    Tensor& y = outputs[i];
-    if (bias && !ctx.dry_run()) add_bias(ctx, y, bias);
-    if (!recording(ctx, x, weight, bias)) continue;
-    y.require_gradient(false);
-    // A frozen weight's product needs no input to go backward: its memory is free for others.
-    ctx.tape->record(y,
-                     [x = weight.needs_gradient() ? x : x.gradient_handle(), weight, bias,
-                      y = y.gradient_handle()](const Context& c) { linear_backward(c, x, weight, bias, y); });
+  for (size_t i = 0; i < layers.size() && !ctx.dry_run(); ++i) {
+    if (*layers[i].bias) add_bias(ctx, outputs[i], *layers[i].bias);
   }
+  record_group(ctx, x, layers, outputs);
   return outputs;
 }
 

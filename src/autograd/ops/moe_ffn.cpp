@@ -116,22 +116,31 @@ void grouped_adapter_gradient(const Context& ctx, const Moe& moe, const std::vec
   });
 }
 
-// Experts that saw no token still get a gradient (zero): whether a weight has one must not depend on the
-// data.
-void grouped_weight_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
-                             const float* dy, const float* x) {
-  if (trains_adapters(weights)) grouped_adapter_gradient(ctx, moe, weights, dy, x);
-  if (!weights.front().needs_gradient()) return;
-  const int64_t in = weights.front().cols(), out = weights.front().dim(0);
+// Gradients of each of the lists from that list's dy, all with the same x. Experts that saw no token still
+// get a gradient (zero): whether a weight has one must not depend on the data.
+struct ExpertGradients {
+  const std::vector<Tensor>& weights;
+  const float* dy;
+};
+void grouped_weight_gradient(const Context& ctx, const Moe& moe, const float* x,
+                             std::initializer_list<ExpertGradients> lists) {
+  for (const auto& [weights, dy] : lists) {
+    if (trains_adapters(weights)) grouped_adapter_gradient(ctx, moe, weights, dy, x);
+  }
   std::vector<kernels::Gemm> problems;
-  for (size_t e = 0; e < weights.size(); ++e) {
+  for (size_t e = 0; e < moe.gate.size(); ++e) {
     const int64_t begin = moe.routing.first[e], rows = moe.routing.first[e + 1] - begin;
-    if (rows == 0) {
-      weights[e].gradient_sum(ctx);
-      continue;
+    for (const auto& [weights, dy] : lists) {
+      const Tensor& weight = weights[e];
+      if (!weight.needs_gradient()) continue;
+      if (rows == 0) {
+        weight.gradient_sum(ctx);
+        continue;
+      }
+      const auto dw = weight.gradient_target(ctx);
+      problems.push_back(
+          weight_gradient_problem(dy + begin * weight.dim(0), x + begin * weight.cols(), rows, weight, dw));
     }
-    const auto dw = weights[e].gradient_target(ctx);
-    problems.push_back(weight_gradient_problem(dy + begin * out, x + begin * in, rows, weights[e], dw));
   }
   if (!ctx.dry_run()) kernels::gemm(ctx.pool, ctx.kernels, problems, precision(ctx));
 }
@@ -228,7 +237,7 @@ void experts_backward(const Context& ctx, const Moe& moe, const Tensor& x, const
       }
     });
   }
-  grouped_weight_gradient(ctx, moe, moe.down, rows.f32(), h.f32());
+  grouped_weight_gradient(ctx, moe, h.f32(), {{moe.down, rows.f32()}});
   down_bias_gradient(ctx, moe, rows, dweights);
   Tensor dup = h;  // reuse: h is no longer needed
   if (!ctx.dry_run()) {
@@ -245,8 +254,7 @@ void experts_backward(const Context& ctx, const Moe& moe, const Tensor& x, const
                               .alpha = moe.form.alpha});
   }
   const Tensor& dgate = dh;
-  grouped_weight_gradient(ctx, moe, moe.gate, dgate.f32(), rows.f32());
-  grouped_weight_gradient(ctx, moe, moe.up, dup.f32(), rows.f32());
+  grouped_weight_gradient(ctx, moe, rows.f32(), {{moe.gate, dgate.f32()}, {moe.up, dup.f32()}});
   bias_gradients(ctx, moe, moe.gate_bias, dgate.f32());
   bias_gradients(ctx, moe, moe.up_bias, dup.f32());
   if (!ctx.dry_run()) {

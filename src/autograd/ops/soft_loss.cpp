@@ -49,7 +49,7 @@ double over_both_logits(Context& ctx, const Tensor& hidden, const Tensor& head, 
                         std::span<const int32_t> targets, const DivergenceOptions& options, float scale,
                         const TeacherLoss& soft) {
   const int64_t vocab = head.dim(0), theirs = teacher_head.dim(0);
-  const int64_t step = rows_at_once(hidden.rows(), std::max(vocab, theirs));
+  const int64_t step = rows_at_once(hidden.rows(), std::max(vocab, theirs), hidden.cols());
   Tensor p = Tensor::empty(ctx, {step, theirs});
   std::vector<double> losses(static_cast<size_t>(step));
   const ChunkLoss loss = [&](RowChunk chunk, float* z) {

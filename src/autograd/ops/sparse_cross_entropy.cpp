@@ -198,10 +198,11 @@ CrossEntropyResult sparse_cross_entropy(Context& ctx, const Tensor& hidden, cons
                                 hard_weight, scale);
   }
   const bool gradients = recording(ctx, hidden, head);
-  result.loss_sum = over_logits(
-      ctx, hidden, head, rows_at_once(rows, vocab), gradients, [&](RowChunk chunk, float* logits) {
-        return ChunkOfRows(ctx, problem, chunk, vocab, logits).run(gradients, scale);
-      });
+  result.loss_sum =
+      over_logits(ctx, hidden, head, rows_at_once(rows, vocab, hidden.cols()), gradients,
+                  [&](RowChunk chunk, float* logits) {
+                    return ChunkOfRows(ctx, problem, chunk, vocab, logits).run(gradients, scale);
+                  });
   return result;
 }
 

@@ -33,7 +33,8 @@ void chunk_losses(const Context& ctx, const Problem& p, RowChunk chunk, float* l
 }
 
 void backward(const Context& ctx, const Problem& p, const Tensor& y) {
-  const int64_t rows = p.hidden.rows(), vocab = p.head.dim(0), step = rows_at_once(rows, vocab);
+  const int64_t rows = p.hidden.rows(), vocab = p.head.dim(0),
+                step = rows_at_once(rows, vocab, p.hidden.cols());
   std::vector<float> losses(static_cast<size_t>(step));
   over_logits(ctx, p.hidden, p.head, step, true, [&](RowChunk chunk, float* logits) {
     chunk_losses(ctx, p, chunk, logits, true, losses.data());
@@ -64,7 +65,7 @@ Tensor token_log_probs(Context& ctx, const Tensor& hidden, const Tensor& head,
   }
   if (p.places.empty()) return y;
   if (p.places.size() < targets.size()) p.hidden = gather_rows(ctx, hidden, p.places);
-  const int64_t step = rows_at_once(p.hidden.rows(), head.dim(0));
+  const int64_t step = rows_at_once(p.hidden.rows(), head.dim(0), head.cols());
   std::vector<float> losses(static_cast<size_t>(step));
   over_logits(ctx, p.hidden, head, step, false, [&](RowChunk chunk, float* logits) {
     chunk_losses(ctx, p, chunk, logits, false, losses.data());

@@ -15,10 +15,14 @@ struct RowChunk {
   int64_t begin, rows;
 };
 
-// So many rows of logits at a time (8 MB), at least one.
-inline int64_t rows_at_once(int64_t rows, int64_t vocab) {
-  constexpr int64_t kValues = int64_t{1} << 21;
-  return std::clamp<int64_t>(kValues / vocab, 1, std::max<int64_t>(rows, 1));
+// So many rows of logits at a time: 8 MB. For a large vocabulary more, or the passes over head and its
+// gradient would cost more than the products: up to 256 rows while logits take no more than a third of the
+// memory of the head in f32, which is `width` wide.
+inline int64_t rows_at_once(int64_t rows, int64_t vocab, int64_t width) {
+  constexpr int64_t kValues = int64_t{1} << 21, kWorthAPass = 256;
+  const int64_t most = std::max(kValues / vocab, std::clamp<int64_t>(width / 3, 1, kWorthAPass));
+  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
+  return std::max<int64_t>(1, (rows + chunks - 1) / chunks);
 }
 
 // Given the logits of a chunk (rows, V): the sum of its losses. With gradients wanted it leaves d(loss) /

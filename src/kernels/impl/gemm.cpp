@@ -35,9 +35,19 @@ struct RoundedUnits : PlainUnits {  // f32 rounded to bf16
   static inline Vec convert(Vec x) { return round_to_bf16(x); }
 };
 #if defined(__AVX512BF16__)
+// Rounded by the instructions for it, which take what is too small for a normal number as 0, as the product
+// does.
 struct PairUnits {
   static constexpr int kPerUnit = 2;
-  static inline Vec convert(Vec x) { return round_to_bf16(x); }
+  // Units whose halves are neighbours in memory: numbers 0 .. kLanes - 1 and those after them.
+  static inline Vec adjacent(Vec first, Vec second) {
+    return (Vec)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+  }
+  static inline Vec interleaved(Vec even, Vec odd) {
+    IntVec order;
+    for (int i = 0; i < kLanes; ++i) order[i] = (kLanes + i) << 16 | i;
+    return (Vec)_mm512_permutexvar_epi16((__m512i)order, (__m512i)adjacent(even, odd));
+  }
   static inline Vec multiply_add(Vec a, Vec b, Vec sum) {
     return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
   }
@@ -60,27 +70,22 @@ static inline Vec load_up_to(const T* from, int n) {
 // kPerUnit).
 template <class Units, class T>
 static inline Vec units_along_k(const T* from, int64_t p, int64_t k) {
+  const Vec first = load_up_to(from + p, clip(k - p));
   if constexpr (Units::kPerUnit == 1) {
-    return Units::convert(load_up_to(from + p, clip(k - p)));
+    return Units::convert(first);
   } else {
-    uint16_t halves[2 * kLanes];
-    store(halves, load_up_to(from + p, clip(k - p)));
-    store(halves + kLanes, load_up_to(from + p + kLanes, clip(k - p - kLanes)));
-    Vec x;
-    __builtin_memcpy(&x, halves, sizeof x);
-    return x;
+    return Units::adjacent(first, load_up_to(from + p + kLanes, clip(k - p - kLanes)));
   }
 }
 
 // kLanes units side by side, from memory that is contiguous across k: n of them exist, k_left steps are left.
 template <class Units, class T>
 static inline Vec units_across_k(const T* from, int64_t stride, int64_t k_left, int n) {
-  const Vec even = Units::convert(load_up_to(from, n));
+  const Vec even = load_up_to(from, n);
   if constexpr (Units::kPerUnit == 1) {
-    return even;
+    return Units::convert(even);
   } else {
-    const Vec odd = k_left > 1 ? Units::convert(load_up_to(from + stride, n)) : zero();
-    return from_bits((bits(even) >> 16) | bits(odd));
+    return Units::interleaved(even, k_left > 1 ? load_up_to(from + stride, n) : zero());
   }
 }
 
