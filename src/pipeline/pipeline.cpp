@@ -341,11 +341,12 @@ RunOutcome run_recipe(const Recipe& recipe, const RunSettings& settings) {
 
 Json outcome_json(const RunOutcome& outcome) {
   int64_t tokens = 0;
-  std::vector<double> bits, correct, tuned;
+  std::vector<double> bits, correct, before, tuned;
   Json seeds = Json::array();
   for (const SeedOutcome& seed : outcome.seeds) {
     tokens += seed.tokens;
     if (seed.bits_per_byte) bits.push_back(*seed.bits_per_byte);
+    if (seed.before) before.push_back(*seed.before);
     if (seed.validation) tuned.push_back(*seed.validation);
     if (seed.questions_correct) correct.push_back(*seed.questions_correct);
     seeds.push_back({{"seed", seed.seed},
@@ -362,6 +363,7 @@ Json outcome_json(const RunOutcome& outcome) {
   Json json = {{"tokens", tokens},
                {"seconds", outcome.bill.seconds},
                {"val_bits_per_byte", bits.empty() ? Json() : Json(spread_of(bits).mean)},
+               {"val_before", before.empty() ? Json() : Json(spread_of(before).mean)},
                {"val_tuned", tuned.empty() ? Json() : Json(spread_of(tuned).mean)},
                {"joules", {{"low", joules.low}, {"high", joules.high}, {"measured", joules.measured}}},
                {"dollars", outcome.bill.dollars},

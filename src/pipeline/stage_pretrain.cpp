@@ -86,17 +86,17 @@ class Pretraining {
   Json work() {
     const Json config = config_of(run_);
     if (!run_.recipe.init.empty()) tell_unused_keys(config);
-    require_memory(
-        ctx_, [&] { return create_model(config); }, options_, true, available_memory());
     model_ = create_model(config);
+    prepare_data_and_windows();
+    if (run_.recipe.distill.wanted()) meet_teacher();
+    require_room(config);
     if (run_.recipe.init.empty()) {
       initialise(ctx_, *model_, static_cast<uint64_t>(run_.seed));
     } else {
       load_parameters(ctx_, *model_, find_model(run_.recipe.init), Weights::copied_f32);
     }
     make_trainable(*model_);
-    prepare_data_and_windows();
-    if (run_.recipe.distill.wanted()) meet_teacher();
+    if (own_ != nullptr) own_->begin(*model_);
     return train(config);
   }
 
@@ -123,6 +123,18 @@ class Pretraining {
     full_.emplace(data.valid, windows);
     windows.max_tokens = run_.recipe.eval.sample_tokens;
     quick_.emplace(data.valid, windows);
+  }
+
+  // The student's memory, the teacher's rows beside it, and keys and values of the texts that it writes.
+  void require_room(const Json& config) {
+    const DistillOptions& distill = run_.recipe.distill;
+    std::unique_ptr<Model> kept;
+    TrainingPlan plan = whole_model([&] { return create_model(config); }, kept);
+    plan.objective = objective_;
+    const int64_t texts = distill.on_policy() ? distill.at_once * options_.context : 0;
+    const int64_t cache = texts * kv_bytes_per_token(*model_, formats::f32);
+    require_memory(ctx_, plan, options_, true, available_memory() - cache);
+    tally_ = {};  // the dry run is no work
   }
 
   void meet_teacher() {
@@ -169,7 +181,6 @@ class Pretraining {
     own.prompts = student_prompts(run_, run_.tokenizer());
     rows_ = std::move(batches_);
     auto rows = std::make_unique<OwnRows>(ctx_, *rows_, run_.tokenizer(), std::move(own), options_.context);
-    rows->begin(*model_);
     own_ = rows.get();
     batches_ = std::move(rows);
   }

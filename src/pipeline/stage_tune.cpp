@@ -142,13 +142,8 @@ class Tuning {
   void open_whole() {
     const Json config = declare_model(base_)->config();
     std::unique_ptr<Model> kept;
-    const TrainingPlan plan{[&](Context& dry) -> Model& {
-                              kept = create_model(config);
-                              initialise(dry, *kept, 0);
-                              make_trainable(*kept);
-                              return *kept;
-                            },
-                            task_->objective()};
+    TrainingPlan plan = whole_model([&] { return create_model(config); }, kept);
+    plan.objective = task_->objective();
     require_memory(ctx_, plan, train_, true,
                    available_memory() - task_->further_bytes(*declare_model(base_)));
     model_ = load_model(ctx_, base_, Weights::copied_f32);

@@ -124,10 +124,8 @@ MemoryNeed training_memory(const Context& ctx, const TrainingPlan& plan, const T
   return need;
 }
 
-// A new model, all of it trained; `kept` holds it while the plan is in use.
-static TrainingPlan whole_model(const std::function<std::unique_ptr<Model>()>& create,
-                                std::unique_ptr<Model>& kept) {
-  return {[&](Context& dry) -> Model& {
+TrainingPlan whole_model(std::function<std::unique_ptr<Model>()> create, std::unique_ptr<Model>& kept) {
+  return {[create = std::move(create), &kept](Context& dry) -> Model& {
     kept = create();
     initialise(dry, *kept, 0);
     make_trainable(*kept);

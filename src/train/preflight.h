@@ -31,6 +31,10 @@ struct TrainingPlan {
   std::function<Model&(Context& dry)> prepare;
   Objective objective = next_token_objective;
 };
+// A new model as `create` declares it (create_model), all of it trained; `kept` holds it while the plan is in
+// use.
+TrainingPlan whole_model(std::function<std::unique_ptr<Model>()> create, std::unique_ptr<Model>& kept);
+
 MemoryNeed training_memory(const Context& ctx, const TrainingPlan& plan, const TrainOptions& options,
                            bool checkpoints);
 

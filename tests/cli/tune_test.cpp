@@ -70,6 +70,7 @@ TEST_F(TuneVerb, MakesAnAdapterThatEveryVerbTakes) {
   const Json result = parse_json(done.out, "stdout");
   EXPECT_EQ(result["tokens"], 12 * 2 * 96);
   EXPECT_GT(result["val_tuned"].get<double>(), 0);
+  EXPECT_GT(result["val_before"].get<double>(), result["val_tuned"].get<double>());
   EXPECT_EQ(read_file(fs::path(model()) / "model" / "model.safetensors"), weights);
   const fs::path out = dir_ / "out";
   for (const char* name : {"recipe.toml", "log.jsonl", "report.html", "adapter/adapter_config.json",
@@ -79,14 +80,16 @@ TEST_F(TuneVerb, MakesAnAdapterThatEveryVerbTakes) {
   }
   EXPECT_FALSE(fs::exists(out / "model"));
   expect_contains(read_file(out / "report.html"), "Tuning");
-  double first = 0, last = 0;
+  double first = 0, last = 0, before = 0;
   std::ifstream log(out / "log.jsonl");
   for (std::string line; std::getline(log, line);) {
     const Json json = parse_json(line, "log");
+    if (json["event"] == "tune_evaluation" && json["step"] == 0) before = json["validation"].get<double>();
     if (json["event"] != "tune_step") continue;
     (json["step"] == 1 ? first : last) = json["loss"].get<double>();
   }
   EXPECT_LT(last, 0.8 * first);
+  EXPECT_EQ(result["val_before"], before);
 
   // Beside the model, as a model of its own, merged into a directory and into a GGUF file.
   const std::string adapted = logits({model(), "--adapter", out.string()});
