@@ -22,6 +22,7 @@ struct Shape {
   KvType kv_type = KvType::f32;
   bool backward = false;
   bool shared = false;  // values are the keys' first columns: absorbed MLA
+  Precision precision = Precision::f32;
 };
 
 constexpr Shape kShapes[] = {
@@ -45,6 +46,7 @@ constexpr Shape kShapes[] = {
     {"decode_grouped_4096_bf16", 1, 1, 4096, 32, 8, 128, 128, KvType::bf16},
     {"decode_mla_4096_f32", 1, 1, 4096, 16, 1, 576, 512, KvType::f32, false, true},
     {"decode_mla_4096_bf16", 1, 1, 4096, 16, 1, 576, 512, KvType::bf16, false, true},
+    {"decode_mla_4096_pairs", 1, 1, 4096, 16, 1, 576, 512, KvType::bf16, false, true, Precision::bf16},
     {"decode_mla_4096_q8_0", 1, 1, 4096, 16, 1, 576, 512, KvType::q8_0, false, true},
     {"decode_mla_128_bf16", 1, 1, 4096, 128, 1, 576, 512, KvType::bf16, false, true},
 };
@@ -115,6 +117,7 @@ Data make(const Table& table, const Shape& s) {
             .q = d.q.data(),
             .q_row = s.heads * s.qk_dim,
             .kv_type = s.kv_type,
+            .precision = s.precision,
             .k_row = k_row,
             .v_row = v_row,
             .scale = 0.1f,

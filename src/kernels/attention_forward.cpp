@@ -120,8 +120,20 @@ void run_whole(ThreadPool& pool, const Table& table, const std::vector<Unit>& un
   });
 }
 
+// The memory of a sequence's keys and values, in whole chunks: the same for many tokens on end.
+void add_reads(const Unit& unit, std::vector<MemorySpan>& reads) {
+  const AttentionHead& h = unit.head;
+  const int64_t keys = unit.chunks() * kKeyChunk;
+  const auto add = [&](const void* from, int64_t bytes) {
+    reads.push_back({static_cast<const std::byte*>(from) + unit.chunk_begin * kKeyChunk * bytes,
+                     static_cast<size_t>(keys * bytes)});
+  };
+  add(h.k, h.k_bytes);
+  if (h.v != h.k) add(h.v, h.v_bytes);
+}
+
 // Every chunk of a unit is an item with a state of its own; then rows merge theirs in the order of chunks.
-void run_split(ThreadPool& pool, const Table& table, std::vector<Unit>& units, int64_t kv_heads) {
+void run_split(ThreadPool& pool, const Table& table, std::vector<Unit>& units) {
   struct Item {
     const Unit* unit;
     int64_t index;  // of the chunk in the unit, or the first row to merge
@@ -138,14 +150,16 @@ void run_split(ThreadPool& pool, const Table& table, std::vector<Unit>& units, i
   std::stable_sort(chunks.begin(), chunks.end(), [](const Item& x, const Item& y) {
     return x.unit->span != y.unit->span ? x.unit->span < y.unit->span : x.index < y.index;
   });
-  const auto count = static_cast<int64_t>(chunks.size());
-  const int64_t grain = count >= 8 * kv_heads * pool.size() ? kv_heads : 1;
+  std::vector<MemorySpan> reads;
+  for (const Unit& unit : units) {
+    if (&unit == units.data() || unit.span != (&unit)[-1].span) add_reads(unit, reads);
+  }
   Carver sizes;
   carve_scratch(sizes, units[0].head);
   const int64_t each = sizes.taken();
   auto* memory = static_cast<float*>(
       pool.scratch(pool.this_worker(), sizeof(float) * static_cast<size_t>(floats + each * pool.size())));
-  pool.parallel_for(count, grain, [&](int64_t begin, int64_t end, int worker) {
+  pool.parallel_runs(std::ssize(chunks), reads, [&](int64_t begin, int64_t end, int worker) {
     Carver carver(memory + floats + each * worker);
     const AttentionScratch scratch = carve_scratch(carver, units[0].head);
     for (int64_t i = begin; i < end; ++i) {
@@ -195,7 +209,7 @@ void attention_forward(ThreadPool& pool, const Table& table, const Attention& ar
                         std::all_of(units.begin(), units.end(), streams);
   if (((pool.size() > 1 && few) || together) && long_units &&
       std::all_of(units.begin(), units.end(), splits)) {
-    run_split(pool, table, units, args.kv_heads);
+    run_split(pool, table, units);
   } else {
     run_whole(pool, table, units);
   }

@@ -117,10 +117,8 @@ float MlaAttention::scale() const {
                             std::sqrt(static_cast<double>(config_.nope + config_.rope)));
 }
 
-Tensor MlaAttention::queries(Context& ctx, const Tensor& x, const Batch& batch, const Tensor& table) {
-  const Tensor q = config_.q_rank > 0
-                       ? q_b_proj_.forward(ctx, q_a_norm_.forward(ctx, q_a_proj_.forward(ctx, x)))
-                       : q_proj_.forward(ctx, x);
+Tensor MlaAttention::queries(Context& ctx, const Tensor& projected, const Batch& batch, const Tensor& table) {
+  const Tensor q = config_.q_rank > 0 ? q_b_proj_.forward(ctx, q_a_norm_.forward(ctx, projected)) : projected;
   return ops::rope(ctx, q, table, batch.positions,
                    {dims_.heads, dims_.nope + dims_.rope, dims_.nope, dims_.rope, config_.pairing});
 }
@@ -128,8 +126,9 @@ Tensor MlaAttention::queries(Context& ctx, const Tensor& x, const Batch& batch, 
 Tensor MlaAttention::forward(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer) {
   const ops::MlaDims& d = dims_;
   const Tensor table = table_for(ctx, *rope_, batch);
-  const Tensor q = queries(ctx, x, batch, table);
-  const Tensor compressed = kv_a_proj_.forward(ctx, x);
+  const auto projected = forward_all(ctx, x, {config_.q_rank > 0 ? &q_a_proj_ : &q_proj_, &kv_a_proj_});
+  const Tensor q = queries(ctx, projected[0], batch, table);
+  const Tensor& compressed = projected[1];
   const Tensor latent = kv_a_norm_.forward(ctx, ops::columns(ctx, compressed, 0, d.rank));
   const Tensor k_pe = ops::rope(ctx, ops::columns(ctx, compressed, d.rank, d.rank + d.rope), table,
                                 batch.positions, {1, d.rope, 0, d.rope, config_.pairing});

@@ -77,7 +77,7 @@ class MlaAttention : public AttentionModule {
   double flops(double keys) const override;
 
  private:
-  Tensor queries(Context& ctx, const Tensor& x, const Batch& batch, const Tensor& table);
+  Tensor queries(Context& ctx, const Tensor& projected, const Batch& batch, const Tensor& table);
   Tensor attend_cached(Context& ctx, const Tensor& q, const Batch& batch, Cache& cache, int layer);
   Tensor attend_prompt(Context& ctx, const Tensor& q, const ops::CachedKeys& own, const Cache& cache,
                        int layer, int slot);

@@ -13,6 +13,7 @@
 #include "autograd/ops/matmul.h"
 #include "autograd/part_observer.h"
 #include "core/error.h"
+#include "kernels/linear.h"
 #include "kernels/rowwise.h"
 
 namespace frugal::ops {
@@ -294,6 +295,26 @@ void moe_backward(const Context& ctx, const Moe& moe, const Tensor& x, const Ten
   }
 }
 
+// Routers are computed in f32 whatever else is.
+void multiply_f32(const Context& ctx, const Tensor& x, const Tensor& weight, Tensor& y) {
+  const WeightView view = view_weight(weight);
+  if (!ctx.stream_weights) {
+    const auto problem = forward_problem(x.f32(), x.rows(), weight, view, y.f32());
+    return kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, kernels::Precision::f32);
+  }
+  const kernels::LinearProblem problem{.rows = x.rows(),
+                                       .in = x.cols(),
+                                       .out = weight.dim(0),
+                                       .x = x.f32(),
+                                       .x_row = x.cols(),
+                                       .w = view.data,
+                                       .w_type = view.type,
+                                       .w_row = x.cols(),
+                                       .y = y.f32(),
+                                       .y_row = y.cols()};
+  kernels::linear(ctx.pool, ctx.kernels, {&problem, 1});
+}
+
 }  // namespace
 
 Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor& bias,
@@ -327,9 +348,7 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
           .inner = experts.gate.front().dim(0)};
   Tensor scores = Tensor::empty(ctx, {x.rows(), options.experts});
   if (!ctx.dry_run()) {
-    const WeightView view = view_weight(router);
-    const auto problem = forward_problem(x.f32(), x.rows(), router, view, scores.f32());
-    kernels::gemm(ctx.pool, ctx.kernels, {&problem, 1}, kernels::Precision::f32);
+    multiply_f32(ctx, x, router, scores);
     if (router_bias) add_bias(ctx, scores, router_bias);
   }
   moe.routing = route(ctx, scores, bias, experts.scale, offsets, options);

@@ -26,7 +26,9 @@ static inline const float* packed_keys(const AttentionHead& h, const AttentionSc
   float* slot = s.keys + (p.shared ? 0 : block) * Form::units(h.qk_dim) * kKeyBlock;
   if (p.shared || !(p.keys >> block & 1)) {
     const Range keys = keys_of_block(h, p.chunk, block);
-    Form::pack_keys({h, static_cast<const char*>(h.k) + keys.begin * h.k_bytes, keys.end - keys.begin}, slot);
+    Form::pack_keys(
+        {h, static_cast<const char*>(h.k) + keys.begin * h.k_bytes, keys.end - keys.begin, h.keys - keys.end},
+        slot);
     p.keys |= 1u << block;
   }
   return slot;
@@ -40,10 +42,10 @@ static inline Values packed_values(const AttentionHead& h, const AttentionScratc
   if (Form::in_place(h)) return {reinterpret_cast<const float*>(from), h.v_row};
   float* slot = s.values + (p.shared ? 0 : block) * (kKeyBlock / Form::kKeysPerUnit) * h.v_padded;
   if (p.shared || !(p.values >> block & 1)) {
-    Form::pack_values({h, from, keys.end - keys.begin}, slot);
+    Form::pack_values({h, from, keys.end - keys.begin, 0}, slot);
     p.values |= 1u << block;
   }
-  return {slot, h.v_padded};
+  return {slot, Form::kValuesInTiles ? 0 : h.v_padded};
 }
 
 // A block of rows against one chunk; ranges of keys count from the chunk's first key.
@@ -92,7 +94,7 @@ static inline void softmax_block(const Block& b, AttentionState to) {
 
 template <class Form>
 static inline void weigh_values(const Block& b, int64_t block, Values values, float* out) {
-  constexpr int64_t kKeys = Form::kKeysPerUnit;
+  constexpr int64_t kKeys = Form::kKeysPerUnit, kUnits = kKeyBlock / kKeys;
   const int64_t vectors = b.h.v_padded / kLanes;
   for (int64_t j = 0; j < vectors;) {
     const int width = next_vectors(vectors - j);
@@ -102,8 +104,8 @@ static inline void weigh_values(const Block& b, int64_t block, Values values, fl
       const Range units = {keys.begin / kKeys, (keys.end + kKeys - 1) / kKeys};
       kTiles<TileForm::add, typename Form::Unit>.of[b.strip_rows(i) - 1][width - 1](
           units.end - units.begin, b.s.scores + i * kKeyChunk + units.begin, kKeyChunk,
-          values.row + (units.begin - block * (kKeyBlock / kKeys)) * values.stride + j * kLanes,
-          values.stride, out + i * b.h.v_padded + j * kLanes, b.h.v_padded);
+          values.tile(units.begin - block * kUnits, kUnits, j, width), values.stride_of(width),
+          out + i * b.h.v_padded + j * kLanes, b.h.v_padded);
     }
     j += width;
   }

@@ -7,22 +7,30 @@
 namespace frugal::kernels::KERNEL_TARGET {
 namespace {
 
-// `count` keys or values of a head from `from` on, those of one block.
+// `count` keys or values of a head from `from` on, those of one block. `more` keys follow, of which those of
+// the next block are asked for meanwhile.
 struct Stored {
   const AttentionHead& h;
   const char* from;
-  int64_t count;
+  int64_t count, more;
 };
 
-// A block of values: of the first key (or pair of keys), and from one to the next.
+// A block of values in units (keys, or pairs of keys): one behind the other, `stride` apart; or where stride
+// is 0, the columns of one tile after those of another, so that a tile reads on through memory.
 struct Values {
-  const float* row;
+  const float* from;
   int64_t stride;
+  int64_t stride_of(int width) const { return stride == 0 ? width * kLanes : stride; }
+  // Of the tile of `width` vectors that begins with vector j.
+  const float* tile(int64_t unit, int64_t units, int64_t j, int width) const {
+    return from + (stride == 0 ? j * units * kLanes : j * kLanes) + unit * stride_of(width);
+  }
 };
 
 struct FloatForm {
   using Unit = Single;
   static constexpr int kKeysPerUnit = 1;
+  static constexpr bool kValuesInTiles = false;
   static inline int64_t units(int64_t dim) { return dim; }
 
   static inline void pack_keys(const Stored& k, float* to) {
@@ -73,6 +81,7 @@ struct RoundedForm : FloatForm {
 struct PairForm {
   using Unit = Pair;
   static constexpr int kKeysPerUnit = 2;
+  static constexpr bool kValuesInTiles = true;
   static inline int64_t units(int64_t dim) { return (dim + 1) / 2; }
   static inline bool in_place(const AttentionHead&) { return false; }
 
@@ -86,8 +95,10 @@ struct PairForm {
     const int64_t dim = k.h.qk_dim, row = k.h.k_row;
     const auto* from = reinterpret_cast<const uint16_t*>(k.from);
     for (int64_t j = 0; j < kKeyBlock; j += kLanes) {
+      const int64_t ahead = smaller(kLanes, k.more - j);
       for (int64_t d = 0; d < dim; d += 2 * kLanes) {
         Vec square[kLanes];
+        for (int64_t i = 0; i < ahead; ++i) __builtin_prefetch(from + (kKeyBlock + j + i) * row + d, 0, 2);
         transposed_rows(
             k.count - j, [&](int i) { return load_pairs(from + (j + i) * row + d, dim - d); }, square);
         const int64_t n = smaller(kLanes, units(dim - d));
@@ -101,18 +112,23 @@ struct PairForm {
     }
   }
 
+  static inline Vec value_pairs(const Stored& v, int64_t key, int64_t i) {
+    const uint16_t* first = reinterpret_cast<const uint16_t*>(v.from) + key * v.h.v_row + i;
+    const __mmask16 mask = first_lanes(static_cast<int>(larger(0, smaller(kLanes, v.h.v_dim - i))));
+    const __mmask16 both = key + 1 < v.count ? mask : static_cast<__mmask16>(0);
+    const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, first)),
+                  high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(both, first + v.h.v_row));
+    return (Vec)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+  }
   static inline void pack_values(const Stored& v, float* to) {
-    const AttentionHead& h = v.h;
-    const auto* from = reinterpret_cast<const uint16_t*>(v.from);
-    for (int64_t j = 0; j < v.count; j += 2, to += h.v_padded) {
-      const uint16_t *first = from + j * h.v_row, *second = first + h.v_row;
-      for (int64_t i = 0; i < h.v_padded; i += kLanes) {
-        const __mmask16 mask = first_lanes(static_cast<int>(larger(0, smaller(kLanes, h.v_dim - i))));
-        const __mmask16 both = j + 1 < v.count ? mask : static_cast<__mmask16>(0);
-        const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, first + i)),
-                      high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(both, second + i));
-        store(to + i, (Vec)_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    const int64_t vectors = v.h.v_padded / kLanes;
+    for (int64_t j = 0; j < vectors;) {
+      const int width = next_vectors(vectors - j);
+      float* tile = to + j * (kKeyBlock / 2) * kLanes;
+      for (int64_t key = 0; key < v.count; key += 2, tile += width * kLanes) {
+        for (int i = 0; i < width; ++i) store(tile + i * kLanes, value_pairs(v, key, (j + i) * kLanes));
       }
+      j += width;
     }
   }
 
