@@ -5,12 +5,16 @@
 
 TOKENIZER.json: any tokenizer, to go with the template. Conversations: plain, with a system message, several turns, tools with
 calls and their results, reasoning, parts, and random ones; with and without the variables that templates look at. What jinja2
-refuses has to be refused. Needs jinja2; exits with 77 without it or without templates.
+refuses has to be refused. Two things are otherwise on purpose, and counted: `safe` marks a text there, and what is joined to it is
+escaped for HTML, which no prompt wants; and what map and select give are lists here, which tojson takes. Needs jinja2; exits with
+77 without it or without templates.
 """
 import datetime
+import html
 import json
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +62,15 @@ def conversations():
     return out
 
 
+def otherwise_on_purpose(source, wanted, rendered):
+    """wanted: what jinja2 made, or its exception; rendered: our text, None where we refuse."""
+    if rendered is None:
+        return False
+    if isinstance(wanted, Exception):
+        return str(wanted) == "Object of type generator is not JSON serializable"
+    return bool(re.search(r"\|\s*safe\b", source)) and html.unescape(wanted) == html.unescape(rendered)
+
+
 def main():
     program = pathlib.Path(sys.argv[1]).resolve()
     files = []
@@ -70,7 +83,7 @@ def main():
     import make_chat_template_golden as golden
     env = golden.environment()
     env.globals["strftime_now"] = lambda form: datetime.datetime.now(datetime.timezone.utc).strftime(form)
-    failures = compared = refused = 0
+    failures = compared = refused = lenient = 0
     variations = [{}, {"tools": TOOLS}, {"enable_thinking": False, "date_string": "1 Jan 2026"},
                   {"enable_thinking": True, "thinking": True, "tools": TOOLS, "reasoning_effort": "high", "add_generation_prompt": False}]
     with tempfile.TemporaryDirectory() as folder:
@@ -93,18 +106,19 @@ def main():
                     command = [program, "tokenizer", "render", model, "--messages", request]
                     done = subprocess.run(command + ([] if values["add_generation_prompt"] else ["--no-generation-prompt"]), capture_output=True)
                     compared += 1
-                    if isinstance(wanted, Exception):
-                        refused += 1
-                        wrong = done.returncode == 0
-                    else:
-                        wrong = done.returncode != 0 or done.stdout.decode() != wanted
+                    rendered = done.stdout.decode() if done.returncode == 0 else None
+                    refused += isinstance(wanted, Exception)
+                    wrong = rendered != (None if isinstance(wanted, Exception) else wanted)
+                    if wrong and otherwise_on_purpose(source, wanted, rendered):
+                        lenient += 1
+                        wrong = False
                     if wrong and not bad:
                         print(f"{file.name}: {json.dumps(messages)[:200]} {list(more)}\n  jinja2: {wanted!r:.300}\n"
                               f"  frugal: {(done.stdout.decode() or done.stderr.decode())!r:.300}", flush=True)
                     bad += wrong
             failures += bad > 0
             print(f"{file.name}: {bad} differ" if bad else f"{file.name}: same", flush=True)
-    print(f"{len(files)} templates, {compared} conversations ({refused} refused by both), {failures} templates differ")
+    print(f"{len(files)} templates, {compared} conversations ({refused} refused there, {lenient} otherwise on purpose), {failures} templates differ")
     return failures > 0
 
 

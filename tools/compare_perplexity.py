@@ -23,8 +23,9 @@ import numpy as np
 WINDOWS_AT_ONCE = 4  # all logits of 512 tokens and 50,000 pieces are 100 MB
 
 
-def run(*command) -> str:
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+def run(*command, folder: pathlib.Path | None = None) -> str:
+    """What it prints. folder: to run it in."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=folder)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))}: {done.stderr[-400:]}")
     return done.stdout + done.stderr
@@ -67,7 +68,8 @@ def ours(a, windows, compute: str, folder: pathlib.Path) -> float:
 
 
 def of_program(a, text: pathlib.Path, windows) -> float:
-    printed = run(a.peer, "-m", a.model, "-f", text, "-c", a.window, "-b", a.window, "-t", a.threads, "--chunks", len(windows))
+    printed = run(a.peer, "-m", a.model, "-f", text, "-c", a.window, "-b", a.window, "-t", a.threads, "--chunks", len(windows),
+                  folder=text.parent)  # it leaves a log where it runs
     final = re.search(r"PPL(?: over (\d+) chunks for n_ctx=\d+)? = ([0-9.]+)", printed)
     if final is None or int(final[1] or len(windows)) != len(windows):
         raise SystemExit(f"{a.peer}: expected a perplexity of {len(windows)} windows, got: {printed[-400:]}")
@@ -100,6 +102,8 @@ def main() -> None:
     a = parser.parse_args()
     if a.peer is None and not a.python:
         parser.error("nothing to compare with: give --peer or --python")
+    a.model, a.frugal = a.model.resolve(), a.frugal.resolve()
+    a.peer = a.peer and a.peer.resolve()
     documents = [json.loads(line)["text"] for line in a.text.read_text().splitlines() if line.strip()]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

@@ -165,6 +165,57 @@ Value is_case_method(Interpreter&, const Value& self, const Arguments& a) {
   return Value(same == text.bytes && other != text.bytes);
 }
 
+// What the fields of str.format stand for: {} the next argument, {2} one by its number, {name}.
+class FormatFields {
+ public:
+  explicit FormatFields(const Arguments& arguments) : arguments_(arguments) {}
+
+  const Value& find(std::string_view field) {
+    const bool digits = std::ranges::all_of(field, [](char c) { return c >= '0' && c <= '9'; });
+    if (!digits) return named(field);
+    if (field.size() > 6) fail("format: no argument {}", field);
+    (field.empty() ? counted_ : numbered_) = true;
+    if (counted_ && numbered_) fail("format: fields with and without numbers in one string");
+    const size_t position = field.empty() ? next_++ : std::stoul(std::string(field));
+    if (position >= arguments_.positional.size()) fail("format: no argument {}", position);
+    return arguments_.positional[position];
+  }
+
+ private:
+  const Value& named(std::string_view field) const {
+    for (const auto& [name, value] : arguments_.named) {
+      if (name == field) return value;
+    }
+    fail("format: no argument for '{{{}}}'; a field is {{}}, {{0}} or {{name}}, without format or attributes",
+         field);
+  }
+  const Arguments& arguments_;
+  size_t next_ = 0;
+  bool counted_ = false, numbered_ = false;
+};
+
+Value format_method(Interpreter& run, const Value& self, const Arguments& a) {
+  const Text& text = self.text();
+  const std::string& bytes = text.bytes;
+  FormatFields fields(a);
+  Text out;
+  for (size_t at = 0; at < bytes.size();) {
+    run.spend(1 + static_cast<int64_t>(text.input.size()));  // slicing goes through the marks
+    const size_t brace = std::min(bytes.find_first_of("{}", at), bytes.size());
+    const bool doubled = brace + 1 < bytes.size() && bytes[brace + 1] == bytes[brace];
+    append_text(out, slice_text(text, at, brace + (doubled ? 1 : 0)));
+    at = brace + 2;
+    if (doubled || brace == bytes.size()) continue;
+    const size_t end = bytes[brace] == '{' ? bytes.find('}', brace) : std::string::npos;
+    if (end == std::string::npos) fail("format: a single '{}'; a brace is written twice", bytes[brace]);
+    const Value part = printed(fields.find(std::string_view(bytes).substr(brace + 1, end - brace - 1)));
+    run.spend_bytes(part.text().bytes.size());
+    append_text(out, part.text());
+    at = end + 1;
+  }
+  return run.make(std::move(out));
+}
+
 constexpr Named kTextMethods[] = {{"strip", strip_method<Side::both>},
                                   {"lstrip", strip_method<Side::left>},
                                   {"rstrip", strip_method<Side::right>},
@@ -188,6 +239,7 @@ constexpr Named kTextMethods[] = {{"strip", strip_method<Side::both>},
                                   {"rindex", find_method<true, true>},
                                   {"count", count_method},
                                   {"join", join_method},
+                                  {"format", format_method},
                                   {"isdigit", is_method<fits_digit>},
                                   {"isnumeric", is_method<fits_digit>},
                                   {"isdecimal", is_method<fits_digit>},
