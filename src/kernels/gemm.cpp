@@ -44,11 +44,6 @@ struct Slice {
     return p.b == q.b && p.b_type == q.b_type && p.b_row == q.b_row && p.b_col == q.b_col &&
            begin == other.begin && end == other.end && k_begin == other.k_begin && k_end == other.k_end;
   }
-  bool same_a(const Slice& other) const {
-    const Gemm &p = *problem, &q = *other.problem;
-    return p.a == q.a && p.a_row == q.a_row && p.a_col == q.a_col && p.m == q.m && p.k == q.k &&
-           k_begin == other.k_begin && k_end == other.k_end;
-  }
 };
 
 struct Wave {
@@ -56,9 +51,8 @@ struct Wave {
   int64_t floats = 0;  // packed
 };
 
-// Rows of one slice and some of its columns, or of several slices that have A in common and all of theirs.
 struct Task {
-  std::span<const Slice> slices;
+  const Slice* slice;
   int64_t row, rows, column, columns;
 };
 
@@ -156,34 +150,15 @@ std::vector<Wave> cut_into_waves(const Table& table, std::span<const Gemm> probl
   return waves.take();
 }
 
-int64_t work_of(std::span<const Slice> slices, int64_t rows) {
-  int64_t work = 0;
-  for (const Slice& slice : slices) work += slice.work(rows);
-  return work;
-}
-
-// Those at the front that multiply the same A, which is packed once for all of them.
-std::span<const Slice> group_at_front(std::span<const Slice> slices) {
-  size_t count = 1;
-  while (count < slices.size() && slices[count].same_a(slices[0])) ++count;
-  return slices.first(count);
-}
-
 // Tasks of decreasing size. Only speed depends on the cuts, results do not.
 std::vector<Task> cut_into_tasks(const Table& table, const Wave& wave, int threads) {
-  std::span<const Slice> rest = wave.slices;
   int64_t left = 0;
-  for (const Slice& slice : rest) left += slice.work(slice.problem->m);
+  for (const Slice& slice : wave.slices) left += slice.work(slice.problem->m);
   const int64_t coarse = std::max<int64_t>(1, left / (8 * threads));
   std::vector<Task> tasks;
-  while (!rest.empty()) {
-    const int64_t rows = rest[0].problem->m, few = std::min<int64_t>(rows, table.gemm_rows);
-    std::span<const Slice> group = group_at_front(rest);
-    if (work_of(group, few) > coarse) group = rest.first(1);
-    rest = rest.subspan(group.size());
-    const int64_t panel_work = work_of(group, few);
+  for (const Slice& slice : wave.slices) {
     // A slice of few rows and many columns is cut by columns too.
-    const Slice& slice = group[0];
+    const int64_t rows = slice.problem->m, panel_work = slice.work(std::min<int64_t>(rows, table.gemm_rows));
     int64_t width = slice.columns();
     if (panel_work > coarse) {
       width = std::max<int64_t>(4 * table.gemm_columns,
@@ -191,13 +166,13 @@ std::vector<Task> cut_into_tasks(const Table& table, const Wave& wave, int threa
     }
     for (int64_t row = 0; row < rows;) {
       const int64_t want =
-          std::min(left / (3 * threads), work_of(group, rows)) / std::max<int64_t>(1, panel_work);
+          std::min(left / (3 * threads), slice.work(rows)) / std::max<int64_t>(1, panel_work);
       const int64_t here =
           std::min(rows - row, std::clamp<int64_t>(want, 1, block_panels(table)) * table.gemm_rows);
       for (int64_t column = slice.begin; column < slice.end; column += width) {
-        tasks.push_back({group, row, here, column, std::min(width, slice.end - column)});
+        tasks.push_back({&slice, row, here, column, std::min(width, slice.end - column)});
       }
-      left -= work_of(group, here);
+      left -= slice.work(here);
       row += here;
     }
   }
@@ -230,30 +205,29 @@ void pack_wave(ThreadPool& pool, const Table& table, const Wave& wave, Precision
 
 void run_task(const Table& table, const Task& task, Precision precision, const float* packed_b,
               float* packed_a) {
-  const Slice& first = task.slices[0];
-  const Gemm& shape = *first.problem;
-  const int64_t piece = piece_of_k(shape.k);
-  for (int64_t k = first.k_begin; k < first.k_end; k += piece) {
-    const int64_t end = std::min(first.k_end, k + piece);
-    table.gemm_pack_a(precision, task.rows, end - k, shape.a + task.row * shape.a_row + k * shape.a_col,
-                      shape.a_row, shape.a_col, packed_a);
-    for (const Slice& slice : task.slices) {
-      const Gemm& p = *slice.problem;
-      const bool whole = task.slices.size() > 1;
-      const int64_t column = whole ? slice.begin : task.column, panel = slice.panel_floats(table);
-      table.gemm_block({.precision = precision,
-                        .rows = task.rows,
-                        .columns = whole ? slice.columns() : task.columns,
-                        .k_begin = k - slice.k_begin,
-                        .k_end = end - slice.k_begin,
-                        .a_by_rows = p.a_col == 1,
-                        .a = packed_a,
-                        .b = packed_b + slice.packed + (column - slice.begin) / table.gemm_columns * panel,
-                        .b_panel = panel,
-                        .c = p.c + task.row * p.c_row + column,
-                        .c_row = p.c_row,
-                        .accumulate = p.accumulate || k > 0});
-    }
+  const Slice& slice = *task.slice;
+  const Gemm& p = *slice.problem;
+  const int64_t panel = slice.panel_floats(table), piece = piece_of_k(p.k);
+  GemmBlock block{.precision = precision,
+                  .rows = task.rows,
+                  .columns = task.columns,
+                  .k_begin = 0,
+                  .k_end = 0,
+                  .a_by_rows = p.a_col == 1,
+                  .a = packed_a,
+                  .b = packed_b + slice.packed + (task.column - slice.begin) / table.gemm_columns * panel,
+                  .b_panel = panel,
+                  .c = p.c + task.row * p.c_row + task.column,
+                  .c_row = p.c_row,
+                  .accumulate = p.accumulate || slice.k_begin > 0};
+  for (int64_t k = slice.k_begin; k < slice.k_end; k += piece) {
+    const int64_t end = std::min(slice.k_end, k + piece);
+    block.k_begin = k - slice.k_begin;
+    block.k_end = end - slice.k_begin;
+    table.gemm_pack_a(precision, task.rows, end - k, p.a + task.row * p.a_row + k * p.a_col, p.a_row, p.a_col,
+                      packed_a);
+    table.gemm_block(block);
+    block.accumulate = true;
   }
 }
 

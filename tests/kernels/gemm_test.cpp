@@ -223,28 +223,6 @@ TEST(Gemm, SameBInSeveralProblems) {
   }
 }
 
-// So do problems with the same A, where it is packed once for a block of rows of all of them.
-TEST(Gemm, SameAInSeveralProblems) {
-  ThreadPool pool(2);
-  Rng rng(9);
-  for (const int64_t rows : {300, 3}) {  // cut by rows, and by columns
-    Case first(rows, 90, 1100, 1, rng), second(rows, 301, 1100, 1 + 256, rng),
-        third(rows, 7, 1100, 1 + 8, rng);
-    for (const Precision precision : {Precision::f32, Precision::bf16}) {
-      std::array<Gemm, 3> problems;
-      size_t at = 0;
-      for (Case* item : {&first, &second, &third}) {
-        item->a = first.a;
-        item->c = item->before;
-        problems[at] = item->problem();
-        problems[at++].a = problems[0].a;
-      }
-      gemm(pool, best(), problems, precision);
-      for (const Case* item : {&first, &second, &third}) item->expect_right(precision);
-    }
-  }
-}
-
 TEST(Gemm, GroupOfVeryDifferentSizesEqualsEachAlone) {
   for_each_table([&](const Table& table) {
     ThreadPool pool(3);
