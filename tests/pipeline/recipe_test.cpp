@@ -101,6 +101,8 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"table", "[budgte]\nminutes = 1\n", {}, {"r.toml:1", "budgte", "'budget'"}},
         Bad{"type", "[budget]\nminutes = \"long\"\n", {}, {"r.toml:2", "budget.minutes", "a number"}},
         Bad{"toml", "[budget\nminutes = 1\n", {}, {"r.toml:1"}},
+        Bad{"bracket", "[budget]\nminutes = 1\n[=\n", {}, {"r.toml:3", "saw '='"}},
+        Bad{"brace", "[budget]\nminutes = [}\n", {}, {"r.toml:2", "value type"}},
         Bad{"twice", "[budget]\nminutes = 1\nminutes = 2\n", {}, {"r.toml:3"}},
         Bad{"date", "[budget]\nminutes = 2024-01-01\n", {}, {"r.toml:2", "date"}},
         Bad{"nan", "[budget]\nminutes = nan\n", {}, {"r.toml:2", "not finite"}},
