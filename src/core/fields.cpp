@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -126,11 +127,12 @@ class Reader : public FieldVisitor {
     for (const auto& item : *j) value.push_back(convert(item));
   }
   int64_t integer(std::string_view name, const Json& j) {
+    constexpr uint64_t kLargest = std::numeric_limits<int64_t>::max();
+    if (j.is_number_unsigned() && j.get<uint64_t>() > kLargest) wrong(name, "a whole number of 64 bits", j);
     if (j.is_number_integer()) return j.get<int64_t>();
     if (j.is_number_float()) {  // 1e6 in a recipe
       const double x = j.get<double>();
-      if (x == static_cast<double>(static_cast<int64_t>(x)) && std::abs(x) < 9e15)
-        return static_cast<int64_t>(x);
+      if (std::abs(x) < 9e15 && x == std::trunc(x)) return static_cast<int64_t>(x);
     }
     wrong(name, "a whole number", j);
   }

@@ -54,6 +54,10 @@ TEST(Fields, UnknownKeyNamesTheNearest) {
     EXPECT_STREQ(error.what(), "recipe.toml: unknown key 'budget.minute'; did you mean 'budget.minutes'?");
   }
   EXPECT_THROW(read_fields(outer, parse_json(R"({"layers": "x"})", "t"), "t"), UsageError);
+  for (const char* number : {"1.5", "-9.3e33", "1e400", "9223372036854775808"}) {
+    EXPECT_ANY_THROW(read_fields(outer, parse_json(fmt::format("{{\"layers\": {}}}", number), "t"), "t"))
+        << number;
+  }
   read_fields(outer, parse_json(R"({"other": 1})", "t"), "t", UnknownKeys::ignore);
 }
 

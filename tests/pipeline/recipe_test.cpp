@@ -103,6 +103,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"toml", "[budget\nminutes = 1\n", {}, {"r.toml:1"}},
         Bad{"bracket", "[budget]\nminutes = 1\n[=\n", {}, {"r.toml:3", "saw '='"}},
         Bad{"brace", "[budget]\nminutes = [}\n", {}, {"r.toml:2", "value type"}},
+        Bad{"letter", "[budget]\nm\xc8\x9c = 1\n", {}, {"r.toml:2"}},
         Bad{"twice", "[budget]\nminutes = 1\nminutes = 2\n", {}, {"r.toml:3"}},
         Bad{"date", "[budget]\nminutes = 2024-01-01\n", {}, {"r.toml:2", "date"}},
         Bad{"nan", "[budget]\nminutes = nan\n", {}, {"r.toml:2", "not finite"}},
