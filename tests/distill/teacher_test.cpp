@@ -7,6 +7,7 @@
 
 #include "core/files.h"
 #include "train/fixtures.h"
+#include "train/preflight.h"
 
 namespace frugal {
 namespace {
@@ -197,6 +198,32 @@ TEST_F(TeacherCache, OnlineStudentsApproachTheirTeacherByEveryDivergence) {
     Trainer(ctx, *student, data, options, {.steps = 40}, hooks).run();
     EXPECT_LT(distance(ctx, *student, *teacher), 0.7 * before) << static_cast<int>(kind);
   }
+}
+
+// The memory preflight of a student beside its teacher, against what such a run maps.
+TEST_F(TeacherCache, ThePreflightCountsTheTeacherBeside) {
+  Json wide = parse_json(kTinyLlama, "config");
+  wide["hidden_size"] = 128;
+  wide["intermediate_size"] = 256;
+  const auto large = tiny_model(ctx, to_text(wide), 9);
+  TrainOptions options = tiny_options();
+  options.batch = 8;
+  options.context = 64;
+  TeacherTally tally;
+  std::unique_ptr<Model> kept;
+  TrainingPlan plan = whole_model([] { return create_model(parse_json(kTinyLlama, "config")); }, kept);
+  const int64_t alone = training_memory(ctx, plan, options, false).activations;
+  plan.objective = online_objective(*large, {}, tally);
+  const int64_t beside = training_memory(ctx, plan, options, false).total();
+  EXPECT_GT(training_memory(ctx, plan, options, false).activations, alone + alone / 10);
+  Context real = ctx;
+  real.memory = Allocator::create();
+  const auto student = tiny_model(real, kTinyLlama, 8);
+  TinyData data;
+  TrainerHooks hooks;
+  hooks.objective = plan.objective;
+  Trainer(real, *student, data, options, {.steps = 2}, hooks).run();
+  EXPECT_NEAR(static_cast<double>(beside) / static_cast<double>(real.memory->mapped()), 1, 0.1);
 }
 
 }  // namespace
