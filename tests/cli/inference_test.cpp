@@ -64,7 +64,11 @@ TEST_F(Inference, KeysAndValuesTakeTheFormatAsked) {
 
 TEST_F(Inference, ProfilesAccountForTheTime) {
   const auto check = [](const Json& phase) {
-    EXPECT_GT(phase["accounted"].get<double>(), 0.3) << phase;
+    // How much of a phase of milliseconds is in ops depends on what else the machine does; which ops does
+    // not.
+    EXPECT_GT(phase["accounted"].get<double>(), 0) << phase;
+    EXPECT_TRUE(std::ranges::any_of(phase["ops"], [](const Json& op) { return op["op"] == "linear"; }))
+        << phase;
     EXPECT_LE(phase["accounted"].get<double>(), 1.0) << phase;
     double sum = 0, last = 1e9;
     for (const Json& op : phase["ops"]) {
