@@ -230,8 +230,9 @@ void ThreadPool::work(int worker) {
         pause_cpu();
       }
     }
-    if (stop_) return;
-    if (!join(seen)) continue;
+    const bool joined = join(seen);
+    if (stop_) return;  // asked only now: a job may have ended, and the pool with it, since its number was seen
+    if (!joined) continue;
     take_part(worker);
     if (job_.in_runs) ahead = ReadAhead(job_.ahead, worker, size());
     state_.fetch_sub(1, std::memory_order_release);

@@ -140,6 +140,16 @@ TEST(ThreadPool, NobodyWorksOnAJobThatIsOver) {
   EXPECT_EQ(late, 0);
 }
 
+// A worker may wake for a job that is over and find its pool already ending: it has to leave all the same.
+TEST(ThreadPool, EndsRightAfterAJobThatWorkersCameTooLateFor) {
+  for (int i = 0; i < 2000; ++i) {
+    ThreadPool pool(4);
+    std::atomic<int64_t> items = 0;
+    pool.parallel_for(2, 1, [&](int64_t begin, int64_t end, int) { items += end - begin; });
+    ASSERT_EQ(items, 2);
+  }
+}
+
 TEST(ThreadPool, WorkersKnowThemselvesInNestedCalls) {
   ThreadPool pool(3);
   EXPECT_EQ(pool.this_worker(), 0);
