@@ -1,5 +1,6 @@
 // Block-quantised linear layers (quant_linear.h): one row against the bandwidth of a read loop over as many
-// bytes of weights, more than the caches hold, and 512 rows in integer operations (two a product) per second.
+// bytes of weights, more than the caches hold, and 512 rows in integer operations (two a product) per second;
+// "wide": activations of 15 bits.
 // Best of many runs.
 //   bench_quant_linear [THREADS] [--benchmark_filter=...]
 #include "kernels/quant_linear.h"
@@ -18,11 +19,13 @@ namespace {
 constexpr int64_t kWeightBytes = 96 << 20;
 
 struct Layer {
-  Layer(ThreadPool& pool, const Table& table, const Format& f, int64_t rows_, int64_t in_, int64_t out_)
+  Layer(ThreadPool& pool, const Table& table, const Format& f, int64_t rows_, int64_t in_, int64_t out_,
+        bool wide = false)
       : format(f), rows(rows_), in(in_), out(out_), x(static_cast<size_t>(rows * in), 0.5f) {
     w.assign(static_cast<size_t>(out * f.bytes(in)), std::byte{0x11});
     y.resize(static_cast<size_t>(rows * out));
-    const QuantizeRows request{.rows = rows, .in = in, .x = x.data(), .halves = needs_halves(f.blocks)};
+    const PanelForm form{.halves = needs_halves(f.blocks), .wide = wide};
+    const QuantizeRows request{.rows = rows, .in = in, .x = x.data(), .form = form};
     memory.resize(static_cast<size_t>(quantized_bytes(table, request) / 4));
     q = quantize(pool, table, {&request, 1}, memory.data()).front();
   }
@@ -44,9 +47,9 @@ struct Layer {
 };
 
 void few_rows(benchmark::State& state, ThreadPool& pool, const Table& table, const std::vector<float>& floats,
-              const Format& format, int64_t rows) {
+              const Format& format, int64_t rows, bool wide) {
   constexpr int64_t kIn = 1536;
-  Layer layer(pool, table, format, rows, kIn, kWeightBytes / format.bytes(kIn));
+  Layer layer(pool, table, format, rows, kIn, kWeightBytes / format.bytes(kIn), wide);
   const QuantLinear problem = layer.problem();
   double time = 1e9, bandwidth = 0;
   for (auto _ : state) {
@@ -59,8 +62,8 @@ void few_rows(benchmark::State& state, ThreadPool& pool, const Table& table, con
 }
 
 void many_rows(benchmark::State& state, ThreadPool& pool, const Table& table, const Format& format,
-               int64_t rows, int64_t in, int64_t out) {
-  Layer layer(pool, table, format, rows, in, out);
+               int64_t rows, int64_t in, int64_t out, bool wide) {
+  Layer layer(pool, table, format, rows, in, out, wide);
   const QuantLinear problem = layer.problem();
   double time = 1e9;
   for (auto _ : state)
@@ -107,12 +110,16 @@ int run(int argc, char** argv) {
       if (format->blocks == Blocks::none) continue;
       const std::string name(format->name);
       add(name + "/cached", 20, [=, &pool](auto& state) { cached(state, pool, *table, *format); });
-      for (const int64_t rows : {1, 4, 8}) {
-        add(name + "/few/" + std::to_string(rows), 8,
-            [=, &pool, &floats](auto& state) { few_rows(state, pool, *table, floats, *format, rows); });
+      for (const bool wide : {false, true}) {
+        const std::string width = wide ? "/wide" : "";
+        for (const int64_t rows : {1, 4, 8}) {
+          add(name + "/few/" + std::to_string(rows) + width, 8, [=, &pool, &floats](auto& state) {
+            few_rows(state, pool, *table, floats, *format, rows, wide);
+          });
+        }
+        add(name + "/many/512x1536x576" + width, 10,
+            [=, &pool](auto& state) { many_rows(state, pool, *table, *format, 512, 1536, 576, wide); });
       }
-      add(name + "/many/512x1536x576", 10,
-          [=, &pool](auto& state) { many_rows(state, pool, *table, *format, 512, 1536, 576); });
     }
   }
   benchmark::Initialize(&argc, argv);

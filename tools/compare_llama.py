@@ -32,7 +32,7 @@ def run(command: list[str]) -> tuple[str, float]:
 def frugal(options: argparse.Namespace) -> dict:
     def bench(prompt: int, tokens: int, depth: int) -> dict:
         text, _ = run([options.frugal, "bench", options.model, "-p", str(prompt), "-n", str(tokens), "--depth", str(depth),
-                       "--threads", str(options.threads), "--repeat", "3", "--json", "--quiet"])
+                       "--threads", str(options.threads), "--repeat", str(options.repeat), "--json", "--quiet"])
         return json.loads(text)
 
     decode = bench(1 if options.depth else options.prompt, options.tokens, options.depth)
@@ -46,7 +46,7 @@ def frugal(options: argparse.Namespace) -> dict:
 def peer(options: argparse.Namespace, command: list[str]) -> dict:
     decode = ["-n", "0", "-gp", f"{options.depth},{options.tokens}"] if options.depth else ["-n", str(options.tokens)]
     text, memory = run(command + ["-m", options.model, "-p", str(options.prompt), *decode, "-t", str(options.threads),
-                                  "-r", "3", "-o", "json"])
+                                  "-r", str(options.repeat), "-o", "json"])
     speeds = {"memory": memory}
     for entry in json.loads(text[text.index("["):]):
         speeds["decode" if entry["n_gen"] else "prefill"] = entry["avg_ts"]
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("-n", "--tokens", type=int, default=128)
     parser.add_argument("--depth", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=3, help="runs that each program takes its own figure of")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     peers = {name: shlex.split(command) for name, _, command in (p.partition("=") for p in options.peer)}

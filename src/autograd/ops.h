@@ -20,13 +20,21 @@ namespace frugal::ops {
 // (R, D): row i is table[tokens[i]]. Token ids outside the table are a CHECK failure: callers validate input.
 Tensor embedding(Context& ctx, std::span<const int32_t> tokens, const Tensor& table);
 
+// How much what a model says depends on the rounding of a product's input, where Compute::fast multiplies
+// block-quantised weights with integers (docs/performance.md, "What fast computing costs"). low: 8 bits, for
+// gate, up and attention's output projection; medium: as many as the weight's values have, 8 bits or 15;
+// high: 15 bits, for the head.
+enum class Sensitivity : uint8_t { low, medium, high };
+
 // x weight^T + bias: (R, in) -> (R, out). `bias` may be empty.
-Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+              Sensitivity sensitivity = Sensitivity::medium);
 
 // Several linear layers of one x, which is read and prepared once: (R, in) -> (R, out) each.
 struct LinearLayer {
   const Tensor* weight;
   const Tensor* bias;  // may be an empty tensor
+  Sensitivity sensitivity = Sensitivity::medium;
 };
 std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<const LinearLayer> layers);
 

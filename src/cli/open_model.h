@@ -71,7 +71,7 @@ struct SamplingFlags {
 };
 
 inline constexpr const char* kComputeHelp =
-    "fast (int8 activations for quantised weights, bf16 keys and values) or exact (f32 throughout)";
+    "fast (activations as integers for quantised weights, bf16 keys and values) or exact (f32 throughout)";
 // exact or fast; UsageError otherwise.
 Compute parse_compute(const std::string& text);
 // What keys and values are stored as: what the user asked for, else bf16 for fast computing, f32 for exact.

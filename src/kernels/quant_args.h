@@ -25,12 +25,24 @@ enum class Blocks : uint8_t {
 };
 
 // Activations are rounded in blocks of this many values: x = scale * q, q in -127..127, scale = max |x| /
-// 127.
+// 127. Wide ones have 15 bits, q = 128 high + low, scale = max |x| / (127 * 128): two products for each, the
+// error a 128th.
 constexpr int64_t kQuantBlock = 32;
-// What a panel of C rows of activations holds for one block, in 32-bit words: 8 x C words of four q each,
-// then C each of: scale (f32), minus the sum of q (int32), scale * sum of q (f32). With halves, the last two
-// follow for the first 16 values and then for the second 16: formats with scales for 16 values need those.
-constexpr int64_t kPanelWords = 11, kPanelWordsHalves = 15;
+constexpr int kWideShift = 7;
+// How a panel of C rows of activations holds one block, in 32-bit words: 8 x C words of four q each (wide:
+// of the high parts, then as many of the low parts, from -64 to 63), then C each of: scale (f32), minus the
+// sum of q (int32), scale * sum of q (f32). With halves, the last two follow for the first 16 values and then
+// for the second 16: formats with scales for 16 values need those.
+struct PanelForm {
+  bool halves = false;
+  bool wide = false;
+};
+static constexpr int64_t code_words(PanelForm form) {
+  return form.wide ? 16 : 8;
+}
+static constexpr int64_t panel_words(PanelForm form) {
+  return code_words(form) + (form.halves ? 7 : 3);
+}
 
 // The longest piece of the inner dimension that is unpacked at a time, so that it stays in the first-level
 // cache: the sums of a piece are added to those before it, so results do not depend on it.
@@ -45,8 +57,8 @@ struct QuantPanel {
   const float* x;
   int64_t x_row;
   const int32_t* index;  // the panel's rows are x[index[0..columns)]; null: the first rows
-  bool halves;
-  int32_t* to;  // in / kQuantBlock x (kPanelWords or kPanelWordsHalves) x columns words
+  PanelForm form;
+  int32_t* to;  // in / kQuantBlock x panel_words(form) x columns words
 };
 
 // Outputs [begin, end) of W (out, in) for the rows of x in consecutive panels: y (rows, out).
@@ -57,7 +69,7 @@ struct QuantDot {
   int64_t in, begin, end;
   const int32_t* x;  // panels of quant_columns rows, the last of fewer
   int64_t rows;
-  bool halves;
+  PanelForm form;
   float* y;
   int64_t y_row;
 };

@@ -27,13 +27,9 @@ int64_t panels_of(const Table& table, int64_t rows) {
   return (rows + table.quant_columns - 1) / table.quant_columns;
 }
 
-int64_t words_of(bool halves) {
-  return halves ? kPanelWordsHalves : kPanelWords;
-}
-
 void check(const QuantLinear& p) {
   CHECK(p.format != Blocks::none && p.x != nullptr);
-  CHECK(p.x->halves || !needs_halves(p.format), "activations without sums of 16");
+  CHECK(p.x->form.halves || !needs_halves(p.format), "activations without sums of 16");
   CHECK(p.x->rows <= 1 || p.y_row >= p.out, "rows of y are {} apart, shorter than {}", p.y_row, p.out);
 }
 
@@ -70,9 +66,9 @@ void run_task(const Table& table, const Task& task, void* scratch) {
                    .in = p.x->in,
                    .begin = task.begin,
                    .end = task.end,
-                   .x = p.x->words + row * (p.x->in / kQuantBlock) * words_of(p.x->halves),
+                   .x = p.x->words + row * (p.x->in / kQuantBlock) * panel_words(p.x->form),
                    .rows = std::min(p.x->rows, task.panel_end * table.quant_columns) - row,
-                   .halves = p.x->halves,
+                   .form = p.x->form,
                    .y = p.y + row * p.y_row,
                    .y_row = p.y_row},
                   scratch);
@@ -94,7 +90,7 @@ void multiply_few(ThreadPool& pool, const Table& table, std::span<const QuantLin
 
 int64_t quantized_bytes(const Table& table, const QuantizeRows& request) {
   return panels_of(table, request.rows) * table.quant_columns * (request.in / kQuantBlock) *
-         words_of(request.halves) * static_cast<int64_t>(sizeof(int32_t));
+         panel_words(request.form) * static_cast<int64_t>(sizeof(int32_t));
 }
 
 std::vector<QuantizedRows> quantize(ThreadPool& pool, const Table& table,
@@ -111,9 +107,9 @@ std::vector<QuantizedRows> quantize(ThreadPool& pool, const Table& table,
   int64_t values = 0;
   for (const QuantizeRows& r : requests) {
     CHECK(r.in % kQuantBlock == 0, "rows of {} in blocks of {}", r.in, kQuantBlock);
-    out.push_back({&table, r.rows, r.in, r.halves, words});
+    out.push_back({&table, r.rows, r.in, r.form, words});
     for (int64_t row = 0; row < r.rows; row += table.quant_columns)
-      panels.push_back({&r, row, words + row * (r.in / kQuantBlock) * words_of(r.halves)});
+      panels.push_back({&r, row, words + row * (r.in / kQuantBlock) * panel_words(r.form)});
     words += quantized_bytes(table, r) / static_cast<int64_t>(sizeof(int32_t));
     values += r.rows * r.in;
   }
@@ -129,7 +125,7 @@ std::vector<QuantizedRows> quantize(ThreadPool& pool, const Table& table,
                .x = rows->index ? rows->x : rows->x + row * x_row,
                .x_row = x_row,
                .index = rows->index ? rows->index + row : nullptr,
-               .halves = rows->halves,
+               .form = rows->form,
                .to = to});
         }
       });

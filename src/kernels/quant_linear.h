@@ -1,7 +1,7 @@
 // Linear layers on block-quantised weights as they lie in memory (a mapped file: nothing is repacked), with
-// activations rounded to int8 in blocks of 32: y = x W^T in 8-bit products that are added exactly, one scale
-// a block. An output depends on its rows of x and W, the format and `in` only: a row gives the bits it gives
-// among 512, on any number of threads; and on any instruction set with a fused multiply.
+// activations rounded to int8, or to two of them, in blocks of 32: y = x W^T in 8-bit products that are added
+// exactly, one scale a block. An output depends on its rows of x and W, the format and `in` only: a row gives
+// the bits it gives among 512, on any number of threads; and on any instruction set with a fused multiply.
 #pragma once
 
 #include <span>
@@ -22,7 +22,7 @@ constexpr bool needs_halves(Blocks format) {
 struct QuantizedRows {
   const Table* table = nullptr;
   int64_t rows = 0, in = 0;
-  bool halves = false;
+  PanelForm form = {};
   int32_t* words = nullptr;
 };
 // x (rows, in), rows x_row floats apart (0: in); with `index` row i is x[index[i]]. `in` is a multiple of 32.
@@ -31,7 +31,7 @@ struct QuantizeRows {
   const float* x = nullptr;
   int64_t x_row = 0;
   const int32_t* index = nullptr;
-  bool halves = false;
+  PanelForm form = {};
 };
 // Bytes that those rows take.
 int64_t quantized_bytes(const Table& table, const QuantizeRows& request);

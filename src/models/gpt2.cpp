@@ -38,7 +38,7 @@ class Gpt2Attention : public AttentionModule {
       : heads_(heads),
         hidden_(hidden),
         c_attn_(Linear::conv1d(hidden, 3 * hidden)),
-        c_proj_(Linear::conv1d(hidden, hidden)) {}
+        c_proj_(Linear::conv1d(hidden, hidden).with(ops::Sensitivity::low)) {}
 
   Tensor forward(Context& ctx, const Tensor& x, const Batch& batch, Cache* cache, int layer) override {
     const Tensor qkv = c_attn_.forward(ctx, x);

@@ -31,7 +31,8 @@ void make_trainable(Model& model) {
 }
 
 Tensor logits(Context& ctx, const Model& model, const Tensor& normed, std::span<const int64_t> rows) {
-  return ops::linear(ctx, rows.empty() ? normed : ops::gather_rows(ctx, normed, rows), model.head());
+  return ops::linear(ctx, rows.empty() ? normed : ops::gather_rows(ctx, normed, rows), model.head(), {},
+                     ops::Sensitivity::high);
 }
 
 }  // namespace frugal

@@ -49,7 +49,7 @@ GqaAttention::GqaAttention(const GqaConfig& c, std::shared_ptr<RopeTable> rope)
       q_proj_(c.hidden, c.heads * c.head_dim, c.qkv_bias),
       k_proj_(c.hidden, c.kv_heads * c.head_dim, c.qkv_bias),
       v_proj_(c.hidden, c.kv_heads * c.head_dim, c.qkv_bias),
-      o_proj_(c.heads * c.head_dim, c.hidden, c.output_bias) {
+      o_proj_(Linear(c.heads * c.head_dim, c.hidden, c.output_bias).with(ops::Sensitivity::low)) {
   if (c.qk_norm) q_norm_ = k_norm_ = Norm(c.head_dim, c.eps);
   if (c.sinks) sinks_ = Tensor::declare({c.heads});
 }
@@ -109,7 +109,7 @@ MlaAttention::MlaAttention(const MlaConfig& c, std::shared_ptr<RopeTable> rope)
   kv_a_proj_ = Linear(c.hidden, c.kv_rank + c.rope, c.bias, info);
   kv_a_norm_ = Norm(c.kv_rank, c.eps, c.mtp);
   kv_b_proj_ = Linear(c.kv_rank, c.heads * (c.nope + c.v), false, info);
-  o_proj_ = Linear(c.heads * c.v, c.hidden, c.bias, info);
+  o_proj_ = Linear(c.heads * c.v, c.hidden, c.bias, info).with(ops::Sensitivity::low);
 }
 
 float MlaAttention::scale() const {

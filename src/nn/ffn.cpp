@@ -5,8 +5,8 @@
 namespace frugal {
 
 DenseFfn::DenseFfn(int64_t hidden, int64_t inner, ParameterInfo info, bool bias)
-    : gate_proj_(hidden, inner, bias, info),
-      up_proj_(hidden, inner, bias, info),
+    : gate_proj_(Linear(hidden, inner, bias, info).with(ops::Sensitivity::low)),
+      up_proj_(Linear(hidden, inner, bias, info).with(ops::Sensitivity::low)),
       down_proj_(inner, hidden, bias, info) {}
 
 Tensor DenseFfn::forward(Context& ctx, const Tensor& x, const Batch&) {

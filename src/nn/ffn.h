@@ -32,7 +32,8 @@ class DenseFfn : public FfnModule {
 class GeluFfn : public FfnModule {
  public:
   GeluFfn(int64_t hidden, int64_t inner)
-      : c_fc_(Linear::conv1d(hidden, inner)), c_proj_(Linear::conv1d(inner, hidden)) {}
+      : c_fc_(Linear::conv1d(hidden, inner).with(ops::Sensitivity::low)),
+        c_proj_(Linear::conv1d(inner, hidden)) {}
   Tensor forward(Context& ctx, const Tensor& x, const Batch& batch) override;
   void visit(ParamVisitor& v, const std::string& name) override;
   void set_layout(const WeightLayout& layout) override {

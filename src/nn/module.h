@@ -66,6 +66,7 @@ struct Linear {
   Tensor bias;    // (out) or empty
   ParameterInfo info;
   bool transposed = false;  // GPT-2's Conv1D layout
+  ops::Sensitivity sensitivity = ops::Sensitivity::medium;
 
   Linear() = default;
   Linear(int64_t in, int64_t out, bool with_bias = false, ParameterInfo parameter = {})
@@ -78,13 +79,18 @@ struct Linear {
     l.transposed = true;
     return l;
   }
+  Linear with(ops::Sensitivity of_input) && {
+    sensitivity = of_input;
+    return std::move(*this);
+  }
   void set_layout(const WeightLayout& layout) {
     if (!transposed || !layout.outputs_first) return;
     weight = Tensor::declare({weight.dim(1), weight.dim(0)});
     transposed = false;
   }
   Tensor forward(Context& ctx, const Tensor& x) const {
-    return transposed ? ops::linear_transposed(ctx, x, weight, bias) : ops::linear(ctx, x, weight, bias);
+    return transposed ? ops::linear_transposed(ctx, x, weight, bias)
+                      : ops::linear(ctx, x, weight, bias, sensitivity);
   }
   void visit(ParamVisitor& v, const std::string& name) {
     ParameterInfo own = info;
@@ -98,7 +104,7 @@ struct Linear {
 inline std::vector<Tensor> forward_all(Context& ctx, const Tensor& x,
                                        std::initializer_list<const Linear*> layers) {
   std::vector<ops::LinearLayer> list;
-  for (const Linear* layer : layers) list.push_back({&layer->weight, &layer->bias});
+  for (const Linear* layer : layers) list.push_back({&layer->weight, &layer->bias, layer->sensitivity});
   return ops::linears(ctx, x, list);
 }
 

@@ -63,8 +63,6 @@ TEST_F(DistillVerb, RunsThatShareACacheShareItsCost) {
   const Json share = result_of("two", "pretrain")["teacher_share"];
   EXPECT_EQ(share["runs"], 2);
   EXPECT_DOUBLE_EQ(share["fraction"], 0.75);
-  // Alone, the first was charged what it had spent; then the second takes three quarters of the cache over.
-  EXPECT_NEAR(one["charged"]["dollars"], one["dollars"], 1e-2 * one["dollars"].get<double>());
   EXPECT_GT(two["charged"]["dollars"], two["dollars"]);
   const Json runs = json(quietly({"ledger", "list"}))["runs"];
   const Json total = json(quietly({"ledger", "total"}))["totals"][0];
@@ -77,6 +75,9 @@ TEST_F(DistillVerb, RunsThatShareACacheShareItsCost) {
     if (stage["name"] == "teacher") cache = stage["dollars"];
   }
   EXPECT_GT(cache, 0);
+  // Alone, the first was charged what it had spent, but for what passes between stages; then the second takes
+  // three quarters of the cache over.
+  EXPECT_NEAR(one["charged"]["dollars"], one["dollars"], 0.5 * cache);
   EXPECT_NEAR(runs[0]["share"]["dollars"], -0.75 * cache, 1e-6 * cache);
   EXPECT_NEAR(runs[1]["share"]["dollars"], 0.75 * cache, 1e-6 * cache);
   expect_contains(run(quietly({"ledger", "list"})).out, "charged to the runs that learned from it");

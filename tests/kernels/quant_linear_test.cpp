@@ -37,13 +37,14 @@ std::vector<std::byte> random_blocks(const Format& format, int64_t values, Rng& 
 }
 
 // What activations are rounded to, written as plainly as it can be.
-Floats rounded(const Floats& x) {
+Floats rounded(const Floats& x, bool wide) {
   Floats y(x.size());
+  const float most = wide ? 127.0f * 128 : 127.0f;
   for (size_t i = 0; i < x.size(); i += kQuantBlock) {
     float largest = 0;
     for (size_t j = 0; j < kQuantBlock; ++j) largest = std::max(largest, std::abs(x[i + j]));
-    const float inverse = largest > 0 ? 127.0f / largest : 0;
-    for (size_t j = 0; j < kQuantBlock; ++j) y[i + j] = largest / 127.0f * std::nearbyint(x[i + j] * inverse);
+    const float inverse = largest > 0 ? most / largest : 0;
+    for (size_t j = 0; j < kQuantBlock; ++j) y[i + j] = largest / most * std::nearbyint(x[i + j] * inverse);
   }
   return y;
 }
@@ -72,16 +73,17 @@ struct Case {
             .y = y.data(),
             .y_row = y_row};
   }
-  void run(ThreadPool& pool, const Table& table, bool halves) {
+  PanelForm form() const { return {.halves = needs_halves(format.blocks), .wide = wide}; }
+  void run(ThreadPool& pool, const Table& table, PanelForm form) {
     std::vector<int32_t> memory;
     const QuantizedRows q =
-        quantize_one(pool, table, {.rows = rows, .in = in, .x = x.data(), .halves = halves}, memory);
+        quantize_one(pool, table, {.rows = rows, .in = in, .x = x.data(), .form = form}, memory);
     const QuantLinear p = problem(q);
     quant_linear(pool, table, {&p, 1});
   }
-  void run(ThreadPool& pool, const Table& table) { run(pool, table, needs_halves(format.blocks)); }
+  void run(ThreadPool& pool, const Table& table) { run(pool, table, form()); }
   void expect_right() const {
-    const Floats xr = rounded(x);
+    const Floats xr = rounded(x, wide);
     Floats decoded(index_of(out * in));
     format.decode(w.data(), decoded.data(), out * in);
     for (int64_t r = 0; r < rows; ++r) {
@@ -101,6 +103,7 @@ struct Case {
 
   const Format& format;
   int64_t rows, in, out, y_row;
+  bool wide = false;
   Floats x, y;
   std::vector<std::byte> w;
 };
@@ -137,6 +140,9 @@ TEST(QuantLinear, EveryFormatOnOddSizes) {
         Case item(*format, rows, format->block * blocks, out, rng);
         item.run(pool, table);
         item.expect_right();
+        item.wide = true;
+        item.run(pool, table);
+        item.expect_right();
       }
     });
   }
@@ -150,6 +156,7 @@ TEST(QuantLinear, InnerDimensionInPieces) {
       Rng rng(2);
       for (const int64_t in : {kQuantPiece, kQuantPiece + 256, 2 * kQuantPiece + 768}) {
         Case item(*format, 3, in, 19, rng);
+        item.wide = in != kQuantPiece;
         item.run(pool, table);
         item.expect_right();
       }
@@ -159,34 +166,41 @@ TEST(QuantLinear, InnerDimensionInPieces) {
 
 // A row alone, in part of the outputs, on any number of threads, beside sums that its format does not need,
 // with any fused instruction set: the same bits.
+void expect_same_bits_however_it_is_cut(const Format& format, bool wide) {
+  Rng rng(3);
+  ThreadPool one(1), three(3);
+  Case item(format, 70, 256 * 5, 90, rng);
+  item.wide = wide;
+  item.run(one, best());
+  const Floats whole = item.y;
+  item.run(three, best());
+  EXPECT_TRUE(same_bits(whole, item.y));
+  item.run(one, best(), {.halves = true, .wide = wide});
+  EXPECT_TRUE(same_bits(whole, item.y));
+  for (const Table* table : available()) {
+    if (std::string_view(table->name) == "scalar") continue;  // multiplies and adds apart
+    item.run(three, *table);
+    EXPECT_TRUE(same_bits(whole, item.y)) << table->name;
+  }
+  Case part = item;
+  part.rows = 1;
+  for (const int64_t row : {0, 7, 8, 69}) {
+    part.x.assign(item.x.begin() + row * item.in, item.x.begin() + (row + 1) * item.in);
+    for (const auto& [begin, outs] : std::array<std::array<int64_t, 2>, 3>{{{0, 90}, {17, 1}, {16, 74}}}) {
+      part.out = outs;
+      part.w.assign(item.w.begin() + format.bytes(begin * item.in), item.w.end());
+      part.run(three, best());
+      const auto at = index_of(row * item.y_row + begin);
+      EXPECT_EQ(std::memcmp(&whole[at], part.y.data(), index_of(outs) * sizeof(float)), 0);
+    }
+  }
+}
+
 TEST(QuantLinear, SameBitsHoweverItIsCut) {
   for (const Format* format : formats_with_kernels()) {
-    SCOPED_TRACE(format->name);
-    Rng rng(3);
-    ThreadPool one(1), three(3);
-    Case item(*format, 70, 256 * 5, 90, rng);
-    item.run(one, best());
-    const Floats whole = item.y;
-    item.run(three, best());
-    EXPECT_TRUE(same_bits(whole, item.y));
-    item.run(one, best(), true);
-    EXPECT_TRUE(same_bits(whole, item.y));
-    for (const Table* table : available()) {
-      if (std::string_view(table->name) == "scalar") continue;  // multiplies and adds apart
-      item.run(three, *table);
-      EXPECT_TRUE(same_bits(whole, item.y)) << table->name;
-    }
-    Case part = item;
-    part.rows = 1;
-    for (const int64_t row : {0, 7, 8, 69}) {
-      part.x.assign(item.x.begin() + row * item.in, item.x.begin() + (row + 1) * item.in);
-      for (const auto& [begin, outs] : std::array<std::array<int64_t, 2>, 3>{{{0, 90}, {17, 1}, {16, 74}}}) {
-        part.out = outs;
-        part.w.assign(item.w.begin() + format->bytes(begin * item.in), item.w.end());
-        part.run(three, best());
-        const auto at = index_of(row * item.y_row + begin);
-        EXPECT_EQ(std::memcmp(&whole[at], part.y.data(), index_of(outs) * sizeof(float)), 0);
-      }
+    for (const bool wide : {false, true}) {
+      SCOPED_TRACE(std::string(format->name) + (wide ? ", wide" : ""));
+      expect_same_bits_however_it_is_cut(*format, wide);
     }
   }
 }
@@ -198,8 +212,8 @@ TEST(QuantLinear, SeveralProblemsAtOnce) {
   for (const Format* format : formats_with_kernels()) items.emplace_back(*format, 5, 512, 33, rng);
   for (Case& item : items) item.x = items.front().x;
   std::vector<int32_t> memory;
-  const QuantizedRows q =
-      quantize_one(pool, best(), {.rows = 5, .in = 512, .x = items.front().x.data(), .halves = true}, memory);
+  const QuantizedRows q = quantize_one(
+      pool, best(), {.rows = 5, .in = 512, .x = items.front().x.data(), .form = {.halves = true}}, memory);
   std::vector<QuantLinear> problems;
   for (Case& item : items) problems.push_back(item.problem(q));
   quant_linear(pool, best(), problems);
@@ -236,8 +250,11 @@ TEST(QuantLinear, ExtremeValuesDoNotSaturate) {
           item.x[index_of(i)] = 1;
           item.x[index_of(kIn + i)] = i % 2 == 0 ? -3.0f : 3.0f;
         }
-        item.run(pool, table);
-        item.expect_right();
+        for (const bool wide : {false, true}) {
+          item.wide = wide;
+          item.run(pool, table);
+          item.expect_right();
+        }
       }
     });
   }
@@ -311,9 +328,9 @@ TEST(QuantLinear, WrongArgumentsAreRefused) {
   ThreadPool pool(1);
   Rng rng(10);
   Case item(formats::q6_k, 2, 256, 4, rng);
-  EXPECT_THROW(item.run(pool, best(), false), std::logic_error);
+  EXPECT_THROW(item.run(pool, best(), {}), std::logic_error);
   item.y_row = 3;
-  EXPECT_THROW(item.run(pool, best(), true), std::logic_error);
+  EXPECT_THROW(item.run(pool, best(), {.halves = true}), std::logic_error);
   std::vector<int32_t> memory;
   EXPECT_THROW(quantize_one(pool, best(), {.rows = 1, .in = 33, .x = item.x.data()}, memory),
                std::logic_error);

@@ -139,6 +139,35 @@ TEST(FastCompute, IsAsGoodAsItsRounding) {
   }
 }
 
+// The head's input always has 15 bits, others beside weights of 8 bits, but for the least sensitive.
+TEST(FastCompute, SensitiveInputsHaveMoreBits) {
+  ThreadPool pool(2);
+  Context exact{pool, kernels::best()}, fast{pool, kernels::best()};
+  fast.compute = Compute::fast;
+  Rng rng(9);
+  std::vector<float> values(64 * 512), input(5 * 512);
+  for (float& v : values) v = static_cast<float>(rng.normal());
+  for (float& v : input) v = static_cast<float>(rng.normal());
+  const Tensor x = Tensor::from(exact, {5, 512}, input);
+  for (const Format* format : {&formats::q4_0, &formats::q6_k, &formats::q8_0}) {
+    SCOPED_TRACE(format->name);
+    Tensor weight = Tensor::empty(exact, {64, 512}, *format);
+    format->encode(values.data(), weight.data(), weight.size());
+    const std::vector<float> want = ops::linear(exact, x, weight).decoded();
+    const auto error = [&](ops::Sensitivity sensitivity) {
+      return relative_error(ops::linear(fast, x, weight, {}, sensitivity).decoded(), want);
+    };
+    const double coarse = error(ops::Sensitivity::low);
+    EXPECT_GT(coarse, 1e-3);
+    EXPECT_LT(error(ops::Sensitivity::high), coarse / 50);
+    if (format == &formats::q8_0) {
+      EXPECT_LT(error(ops::Sensitivity::medium), coarse / 50);
+    } else {
+      EXPECT_EQ(error(ops::Sensitivity::medium), coarse);
+    }
+  }
+}
+
 TEST(FastCompute, MultipliesPairsOfBf16WhereTheMachineDoes) {
   ThreadPool pool(2);
   const auto ids = some_tokens(24);
@@ -165,7 +194,7 @@ TEST(FastCompute, SameBitsInAnyBatchOnAnyThreads) {
   Context alone{one, kernels::best()}, shared{three, kernels::best()};
   alone.compute = shared.compute = Compute::fast;
   const auto ids = some_tokens(68);  // enough for every way of packing
-  for (const Format* format : {&formats::q4_1, &formats::q6_k, &formats::bf16}) {
+  for (const Format* format : {&formats::q4_1, &formats::q6_k, &formats::q8_0, &formats::bf16}) {
     SCOPED_TRACE(format->name);
     const Formats models(alone, *format);
     const auto want = run(alone, *models.quantised, ids, 3);

@@ -86,22 +86,26 @@ std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<const Linea
   const auto adapted = [](const LinearLayer& layer) { return layer.weight->low_rank() != nullptr; };
   std::vector<Tensor> outputs;
   if (std::ranges::any_of(layers, adapted)) {
-    for (const auto& [weight, bias] : layers) outputs.push_back(linear(ctx, x, *weight, *bias));
+    for (const auto& [weight, bias, sensitivity] : layers)
+      outputs.push_back(linear(ctx, x, *weight, *bias, sensitivity));
     return outputs;
   }
   double flops = 0, bytes = 0;
-  for (const auto& [weight, bias] : layers) {
+  for (const auto& [weight, bias, sensitivity] : layers) {
     flops += product_flops(x.rows(), x.cols(), weight->dim(0));
     bytes += bytes_of(*weight);
   }
   const OpScope scope(ctx, "linear", flops, bytes);
   std::vector<Product> products;
-  for (const auto& [weight, bias] : layers) {
+  for (const auto& [weight, bias, sensitivity] : layers) {
     CHECK(x.cols() == weight->cols(), "x {} with weight {}", to_string(x.shape()),
           to_string(weight->shape()));
     CHECK(!*bias || bias->size() == weight->dim(0));
     Tensor& y = outputs.emplace_back(Tensor::empty(ctx, {x.rows(), weight->dim(0)}));
-    if (!ctx.dry_run()) products.push_back({x.f32(), x.rows(), weight, y.f32()});
+    if (!ctx.dry_run()) {
+      products.push_back(
+          {.x = x.f32(), .rows = x.rows(), .weight = weight, .y = y.f32(), .sensitivity = sensitivity});
+    }
   }
   multiply(ctx, products);
   for (size_t i = 0; i < layers.size() && !ctx.dry_run(); ++i) {
@@ -111,9 +115,15 @@ std::vector<Tensor> linears(Context& ctx, const Tensor& x, std::span<const Linea
   return outputs;
 }
 
-Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  if (weight.low_rank() != nullptr) return adapted_product(ctx, x, weight, bias, linear);
-  const LinearLayer layer{&weight, &bias};
+Tensor linear(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
+              Sensitivity sensitivity) {
+  if (weight.low_rank() != nullptr) {
+    const auto plain = [&](Context& c, const Tensor& in, const Tensor& w, const Tensor& b) {
+      return linear(c, in, w, b, sensitivity);
+    };
+    return adapted_product(ctx, x, weight, bias, plain);
+  }
+  const LinearLayer layer{&weight, &bias, sensitivity};
   return std::move(linears(ctx, x, {&layer, 1}).front());
 }
 

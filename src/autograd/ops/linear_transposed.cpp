@@ -76,7 +76,12 @@ void backward(const Context& ctx, const Tensor& x, const Tensor& weight, const T
 
 Tensor linear_transposed(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   CHECK(x.cols() == weight.dim(0), "x {} with weight {}", to_string(x.shape()), to_string(weight.shape()));
-  if (weight.low_rank() != nullptr) return adapted_product(ctx, x, weight, bias, linear_transposed);
+  if (weight.low_rank() != nullptr) {
+    const auto plain = [](Context& c, const Tensor& in, const Tensor& w, const Tensor& b) {
+      return linear_transposed(c, in, w, b);
+    };
+    return adapted_product(ctx, x, weight, bias, plain);
+  }
   const OpScope scope(ctx, "linear", product_flops(x.rows(), x.cols(), weight.cols()), bytes_of(weight));
   Tensor y = Tensor::empty(ctx, {x.rows(), weight.cols()});
   if (!ctx.dry_run()) {

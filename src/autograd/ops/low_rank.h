@@ -9,7 +9,8 @@
 namespace frugal::ops {
 
 // `plain` is the op itself, for matrices without an adapter.
-using PlainProduct = Tensor (*)(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias);
+using PlainProduct =
+    FunctionRef<Tensor(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias)>;
 Tensor adapted_product(Context& ctx, const Tensor& x, const Tensor& weight, const Tensor& bias,
                        PlainProduct plain);
 

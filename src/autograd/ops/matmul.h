@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "autograd/ops.h"
 #include "core/context.h"
 #include "kernels/gemm.h"
 #include "tensor/tensor.h"
@@ -37,6 +38,7 @@ struct Product {
   // rows of the weight (0: all).
   int64_t x_row = 0, y_row = 0;
   int64_t first = 0, outs = 0;
+  Sensitivity sensitivity = Sensitivity::medium;
 };
 void multiply(const Context& ctx, std::span<const Product> products);
 void multiply(const Context& ctx, const float* x, int64_t rows, const Tensor& weight, float* y);

@@ -60,7 +60,7 @@ struct ExpertOutputs {
   float* y;
 };
 void grouped_forward(const Context& ctx, const Moe& moe, const float* x,
-                     std::initializer_list<ExpertOutputs> outputs) {
+                     std::initializer_list<ExpertOutputs> outputs, Sensitivity sensitivity) {
   std::vector<Tensor> plain;  // matrices without their adapters
   plain.reserve(outputs.size() * moe.gate.size());
   std::vector<Product> products;
@@ -69,7 +69,11 @@ void grouped_forward(const Context& ctx, const Moe& moe, const float* x,
     if (rows == 0) continue;
     for (const auto& [weights, y] : outputs) {
       const Tensor& w = plain.emplace_back(weights[e].without_low_rank());
-      products.push_back({x + begin * w.cols(), rows, &w, y + begin * w.dim(0)});
+      products.push_back({.x = x + begin * w.cols(),
+                          .rows = rows,
+                          .weight = &w,
+                          .y = y + begin * w.dim(0),
+                          .sensitivity = sensitivity});
     }
   }
   multiply(ctx, products);
@@ -364,11 +368,11 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
     Tensor rows = Tensor::empty(ctx, {slots, moe.width});
     if (!ctx.dry_run()) {
       gather(ctx, moe.routing, x.f32(), moe.width, rows.f32());
-      grouped_forward(ctx, moe, rows.f32(), {{moe.gate, g.f32()}, {moe.up, u.f32()}});
+      grouped_forward(ctx, moe, rows.f32(), {{moe.gate, g.f32()}, {moe.up, u.f32()}}, Sensitivity::low);
       add_biases(ctx, moe, moe.gate_bias, g.f32());
       add_biases(ctx, moe, moe.up_bias, u.f32());
       swiglu_all(ctx, moe, g, u, h.f32());
-      grouped_forward(ctx, moe, h.f32(), {{moe.down, rows.f32()}});
+      grouped_forward(ctx, moe, h.f32(), {{moe.down, rows.f32()}}, Sensitivity::medium);
       add_biases(ctx, moe, moe.down_bias, rows.f32());
       combine(ctx, moe.routing, rows.f32(), moe.width, y.f32());
     }

@@ -1,7 +1,8 @@
-// Three ways to multiply with a weight as it lies in memory: int8 activations (block formats, Compute::fast);
-// f32 or bf16 weights with f32 activations (with Compute::fast, of bf16 weights and on machines that multiply
-// bf16 in pairs: activations rounded to bf16); f32 activations with rows that are decoded just before they
-// are used. Every way's order of sums depends on the inner size and the format alone.
+// Three ways to multiply with a weight as it lies in memory: int8 activations, or two int8 for each (block
+// formats, Compute::fast); f32 or bf16 weights with f32 activations (with Compute::fast, of bf16 weights and
+// on machines that multiply bf16 in pairs: activations rounded to bf16); f32 activations with rows that are
+// decoded just before they are used. Every way's order of sums depends on the inner size and the format
+// alone.
 #include "autograd/ops/multiply_streaming.h"
 
 #include <algorithm>
@@ -29,22 +30,31 @@ const std::byte* first_row(const Product& p) {
   return p.weight->data() + p.weight->format().bytes(p.first * p.weight->cols());
 }
 
+// Eight bits of the input cost more than the weight's own rounding only where its values have as many.
+bool wants_wide_input(const Product& p) {
+  const Format& format = p.weight->format();
+  const bool weight_of_8_bits = format.block_bytes >= format.block;
+  return p.sensitivity == Sensitivity::high || (p.sensitivity == Sensitivity::medium && weight_of_8_bits);
+}
+
 // Activations of several products, each rounded to int8 once.
 class RoundedInputs {
  public:
   RoundedInputs(const Context& ctx, std::span<const Product> products) {
     std::vector<kernels::QuantizeRows> requests;
     for (const Product& p : products) {
-      const bool halves = kernels::needs_halves(p.weight->format().blocks);
+      const kernels::PanelForm form{.halves = kernels::needs_halves(p.weight->format().blocks),
+                                    .wide = wants_wide_input(p)};
       const auto same = std::ranges::find_if(requests, [&](const kernels::QuantizeRows& r) {
-        return r.x == p.x && r.rows == p.rows && r.in == p.weight->cols() && r.x_row == x_row_of(p);
+        return r.x == p.x && r.rows == p.rows && r.in == p.weight->cols() && r.x_row == x_row_of(p) &&
+               r.form.wide == form.wide;
       });
       of_product_.push_back(static_cast<size_t>(same - requests.begin()));
       if (same != requests.end()) {
-        same->halves |= halves;
+        same->form.halves |= form.halves;
       } else {
         requests.push_back(
-            {.rows = p.rows, .in = p.weight->cols(), .x = p.x, .x_row = x_row_of(p), .halves = halves});
+            {.rows = p.rows, .in = p.weight->cols(), .x = p.x, .x_row = x_row_of(p), .form = form});
       }
     }
     int64_t bytes = 0;

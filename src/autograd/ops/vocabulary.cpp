@@ -34,7 +34,11 @@ double over_logits(const Context& ctx, const Tensor& hidden, const Tensor& head,
   double sum = 0;
   for (int64_t begin = 0; begin < hidden.rows(); begin += step) {
     const RowChunk chunk{begin, std::min(step, hidden.rows() - begin)};
-    const Product product{hidden.f32() + begin * hidden.cols(), chunk.rows, &head, logits.f32()};
+    const Product product{.x = hidden.f32() + begin * hidden.cols(),
+                          .rows = chunk.rows,
+                          .weight = &head,
+                          .y = logits.f32(),
+                          .sensitivity = Sensitivity::high};
     multiply(ctx, {&product, 1});
     sum += loss(chunk, logits.f32());
     if (gradients) chunk_gradients(ctx, hidden, head, view, logits.f32(), chunk, dx);

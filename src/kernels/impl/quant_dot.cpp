@@ -1,6 +1,7 @@
 // Products of block-quantised weights with int8 activations. A tile of kLanes rows of W is unpacked (as codes
 // of one byte, a row in each lane) into scratch that stays in the first-level cache, and meets every row of
-// x there; one row or five hundred take the same path. An output is one chain over the blocks in order:
+// x there; one row or five hundred take the same path. An output is one chain over the blocks in order (q of
+// wide rows is 128 high + low, both multiplied):
 //   sum += f32(sum of (code - zero) q, exact) * (scale_w * scale_x)  [sum += offset_w * (scale_x * sum of q)]
 // so it depends neither on the number of rows nor on the instruction set, but where that has no fused
 // multiply.
@@ -99,14 +100,19 @@ static inline void add_products(const IntVec* w, const int32_t* x, IntVec (&sums
 #endif
 
 // One scaled part of a block: Count groups of codes, and where the panel has this part's sums.
-template <class Format, int C, int Count>
+template <class Format, int C, int Count, bool Wide>
 static inline void add_part(const IntVec* codes, const int32_t* q, Vec scale, Vec offset,
                             const int32_t* x_scale, const int32_t* x_sums, Vec (&sums)[C]) {
-  IntVec products[C];
+  IntVec products[C] = {};
+  if constexpr (Wide) {
+    add_products<Format, C, Count>(codes, q, products);
 #pragma GCC unroll 8
-  for (int c = 0; c < C; ++c) {
-    products[c] = IntVec{};
-    if constexpr (Format::kZeroShift != kNone) products[c] = broadcast_int(x_sums[c]) << Format::kZeroShift;
+    for (int c = 0; c < C; ++c) products[c] <<= kWideShift;
+    q += 8 * C;
+  }
+  if constexpr (Format::kZeroShift != kNone) {
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) products[c] += broadcast_int(x_sums[c]) << Format::kZeroShift;
   }
   add_products<Format, C, Count>(codes, q, products);
 #pragma GCC unroll 8
@@ -117,15 +123,15 @@ static inline void add_part(const IntVec* codes, const int32_t* q, Vec scale, Ve
 }
 
 // A block of 32 values with the C columns of a panel.
-template <class Format, int C>
+template <class Format, int C, bool Wide>
 static inline void add_block(const IntVec* w, const int32_t* x, Vec (&sums)[C]) {
+  const int32_t* const s = x + code_words({.wide = Wide}) * C;
   if constexpr (Format::kScaled == 32) {
-    add_part<Format, C, 8>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[9] : zero(), x + 8 * C, x + 9 * C, sums);
+    add_part<Format, C, 8, Wide>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[9] : zero(), s, s + C, sums);
   } else {
-    add_part<Format, C, 4>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[10] : zero(), x + 8 * C, x + 11 * C,
-                           sums);
-    add_part<Format, C, 4>(w + 4, x + 4 * C, (Vec)w[9], Format::kOffset ? (Vec)w[11] : zero(), x + 8 * C,
-                           x + 13 * C, sums);
+    add_part<Format, C, 4, Wide>(w, x, (Vec)w[8], Format::kOffset ? (Vec)w[10] : zero(), s, s + 3 * C, sums);
+    add_part<Format, C, 4, Wide>(w + 4, x + 4 * C, (Vec)w[9], Format::kOffset ? (Vec)w[11] : zero(), s,
+                                 s + 5 * C, sums);
   }
 }
 
@@ -137,7 +143,7 @@ struct Output {
 };
 
 // `blocks` blocks of a tile with the C columns of a panel.
-template <class Format, int C>
+template <class Format, int C, bool Wide>
 static void dot_panel(int64_t blocks, const IntVec* w, const int32_t* x, int64_t words, const Output& to) {
   Vec sums[C];
 #pragma GCC unroll 8
@@ -146,7 +152,7 @@ static void dot_panel(int64_t blocks, const IntVec* w, const int32_t* x, int64_t
     sums[c] = !to.add ? zero() : to.lanes == kLanes ? load(y) : load_first(y, to.lanes);
   }
   for (int64_t b = 0; b < blocks; ++b, w += kBlockVectors<Format>, x += words * C)
-    add_block<Format, C>(w, x, sums);
+    add_block<Format, C, Wide>(w, x, sums);
 #pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
     float* y = to.y + c * to.y_row;
@@ -158,12 +164,12 @@ static void dot_panel(int64_t blocks, const IntVec* w, const int32_t* x, int64_t
   }
 }
 
-template <class Format, int C>
+template <class Format, int C, bool Wide>
 static inline void dot_panel_of(int columns, int64_t blocks, const IntVec* w, const int32_t* x, int64_t words,
                                 const Output& to) {
   if constexpr (C > 0) {
-    if (columns == C) return dot_panel<Format, C>(blocks, w, x, words, to);
-    dot_panel_of<Format, C - 1>(columns, blocks, w, x, words, to);
+    if (columns == C) return dot_panel<Format, C, Wide>(blocks, w, x, words, to);
+    dot_panel_of<Format, C - 1, Wide>(columns, blocks, w, x, words, to);
   }
 }
 
@@ -190,10 +196,10 @@ static inline void unpack_piece(const uint8_t* from, int64_t stride, int64_t val
 
 // One row of x and whole tiles [begin, end) of W: what is unpacked meets x at once, and is never written
 // down.
-template <class Format>
+template <class Format, bool Wide>
 static void dot_one_row(const QuantDot& p, int64_t begin, int64_t end) {
   constexpr int kBlocks = Format::kValues / 32;
-  const int64_t words = p.halves ? kPanelWordsHalves : kPanelWords;
+  const int64_t words = panel_words(p.form);
   for (int64_t row = begin; row < end; row += kLanes) {
     const uint8_t* from = static_cast<const uint8_t*>(p.w) + row * p.w_row;
     const uint8_t* next = from + kLanes * p.w_row;
@@ -205,7 +211,7 @@ static void dot_one_row(const QuantDot& p, int64_t begin, int64_t end) {
       Format::run(from, p.w_row, blocks);
 #pragma GCC unroll 8
       for (int b = 0; b < kBlocks; ++b, x += words)
-        add_block<Format, 1>(blocks + b * kBlockVectors<Format>, x, sums);
+        add_block<Format, 1, Wide>(blocks + b * kBlockVectors<Format>, x, sums);
       from += Format::kBytes;
       next += Format::kBytes * kLanes;
     }
@@ -213,19 +219,19 @@ static void dot_one_row(const QuantDot& p, int64_t begin, int64_t end) {
   }
 }
 
-template <class Format>
-static void dot_of(QuantDot p, uint8_t* scratch) {
+template <class Format, bool Wide>
+static void dot_rows(QuantDot p, uint8_t* scratch) {
   if (p.rows == 1) {
     const int64_t begin = p.begin;
     p.begin = p.end - (p.end - p.begin) % kLanes;  // rows of a tile that is not whole
-    dot_one_row<Format>(p, begin, p.begin);
+    dot_one_row<Format, Wide>(p, begin, p.begin);
   }
   constexpr int64_t kTileBytes = kQuantPiece / 32 * kBlockVectors<Format> * sizeof(IntVec);
   static_assert(kTileBytes + kQuantPiece / Format::kValues * Format::kBytes * kLanes <=
                 static_cast<int64_t>(kQuantScratch));
   IntVec* const tile = reinterpret_cast<IntVec*>(scratch);
   uint8_t* const spare = scratch + kTileBytes;  // rows of the last tile, repeated until there are kLanes
-  const int64_t words = p.halves ? kPanelWordsHalves : kPanelWords, row_words = p.in / 32 * words;
+  const int64_t words = panel_words(p.form), row_words = p.in / 32 * words;
   const int64_t pieces = (p.in + kQuantPiece - 1) / kQuantPiece;
   const int64_t step =
       ((p.in + pieces - 1) / pieces + Format::kValues - 1) / Format::kValues * Format::kValues;
@@ -252,11 +258,16 @@ static void dot_of(QuantDot p, uint8_t* scratch) {
         const int columns =
             static_cast<int>(p.rows - column < kQuantColumns ? p.rows - column : kQuantColumns);
         const Output to{p.y + column * p.y_row + row, p.y_row, lanes, begin > 0};
-        dot_panel_of<Format, kQuantColumns>(columns, values / 32, tile, x + begin / 32 * words * columns,
-                                            words, to);
+        dot_panel_of<Format, kQuantColumns, Wide>(columns, values / 32, tile,
+                                                  x + begin / 32 * words * columns, words, to);
       }
     }
   }
+}
+
+template <class Format>
+static void dot_of(const QuantDot& p, uint8_t* scratch) {
+  p.form.wide ? dot_rows<Format, true>(p, scratch) : dot_rows<Format, false>(p, scratch);
 }
 
 }  // namespace

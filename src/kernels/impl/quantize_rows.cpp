@@ -55,9 +55,28 @@ static inline void put_float(int32_t* to, float x) {
   __builtin_memcpy(to, &x, sizeof x);
 }
 
+// The bytes of one block: q, or its high and low parts.
+struct Codes {
+  bool wide;
+  int8_t q[2 * kQuantBlock] __attribute__((aligned(32)));
+
+  void put(int part, int first, IntVec values) {
+    int8_t* const to = q + part * kQuantBlock + first;
+#if defined(__AVX512F__)
+    _mm_storeu_si128((__m128i*)to, _mm512_cvtepi32_epi8((__m512i)values));
+#else
+    const ByteVec narrow = __builtin_convertvector(values, ByteVec);
+    __builtin_memcpy(to, &narrow, sizeof narrow);
+#endif
+  }
+  int32_t sum(int first, int n) const {
+    const int32_t of_q = sum_of(q + first, n);
+    return wide ? of_q * (1 << kWideShift) + sum_of(q + kQuantBlock + first, n) : of_q;
+  }
+};
+
 // Minus the sum and scale times the sum of n values.
-static inline void put_sums(const int8_t* q, int n, float scale, int columns, int32_t* to) {
-  const int32_t sum = sum_of(q, n);
+static inline void put_sums(int32_t sum, float scale, int columns, int32_t* to) {
   to[0] = -sum;
   put_float(to + columns, scale * static_cast<float>(sum));
 }
@@ -67,33 +86,36 @@ static inline void quantize_block(const float* from, const QuantPanel& p, int co
   Vec x[kVectors];
   for (int i = 0; i < kVectors; ++i) x[i] = load(from + i * kLanes);
   const float largest = largest_magnitude(x);
-  const float scale = largest < kTiny ? 0.0f : largest / 127.0f;
-  const float inverse = largest < kTiny ? 0.0f : 127.0f / largest;
+  const float most = p.form.wide ? 127.0f * (1 << kWideShift) : 127.0f;
+  const float scale = largest < kTiny ? 0.0f : largest / most;
+  const float inverse = largest < kTiny ? 0.0f : most / largest;
   const Vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer, half to even
-  int8_t q[kQuantBlock] __attribute__((aligned(32)));
+  Codes codes{.wide = p.form.wide};
   for (int i = 0; i < kVectors; ++i) {
     const IntVec rounded = (IntVec)bits(x[i] * inverse + magic) - (IntVec)bits(magic);
-#if defined(__AVX512F__)
-    _mm_storeu_si128((__m128i*)(q + i * kLanes), _mm512_cvtepi32_epi8((__m512i)rounded));
-#else
-    const ByteVec narrow = __builtin_convertvector(rounded, ByteVec);
-    __builtin_memcpy(q + i * kLanes, &narrow, sizeof narrow);
-#endif
+    if (p.form.wide) {
+      const IntVec high = (rounded + (1 << kWideShift) / 2) >> kWideShift;
+      codes.put(0, i * kLanes, high);
+      codes.put(1, i * kLanes, rounded - (high << kWideShift));
+    } else {
+      codes.put(0, i * kLanes, rounded);
+    }
   }
   const int columns = p.columns;
-  for (int g = 0; g < 8; ++g) __builtin_memcpy(to + g * columns + column, q + 4 * g, 4);
-  to += 8 * columns + column;
+  const int64_t words = code_words(p.form);
+  for (int64_t g = 0; g < words; ++g) __builtin_memcpy(to + g * columns + column, codes.q + 4 * g, 4);
+  to += words * columns + column;
   put_float(to, scale);
-  put_sums(q, 32, scale, columns, to + columns);
-  if (!p.halves) return;
-  put_sums(q, 16, scale, columns, to + 3 * columns);
-  put_sums(q + 16, 16, scale, columns, to + 5 * columns);
+  put_sums(codes.sum(0, 32), scale, columns, to + columns);
+  if (!p.form.halves) return;
+  put_sums(codes.sum(0, 16), scale, columns, to + 3 * columns);
+  put_sums(codes.sum(16, 16), scale, columns, to + 5 * columns);
 }
 
 }  // namespace
 
 void quantize_rows(const QuantPanel& p) {
-  const int64_t words = p.halves ? kPanelWordsHalves : kPanelWords;
+  const int64_t words = panel_words(p.form);
   for (int c = 0; c < p.columns; ++c) {
     const float* from = p.x + (p.index ? p.index[c] : c) * p.x_row;
     for (int64_t b = 0; b < p.in / kQuantBlock; ++b)
