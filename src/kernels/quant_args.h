@@ -60,6 +60,7 @@ struct QuantDot {
   bool halves;
   float* y;
   int64_t y_row;
+  const void* next = nullptr;  // what is read after these rows of W; null: what follows in memory
 };
 
 }  // namespace frugal::kernels
