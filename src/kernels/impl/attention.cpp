@@ -45,7 +45,7 @@ static inline Values packed_values(const AttentionHead& h, const AttentionScratc
     Form::pack_values({h, from, keys.end - keys.begin, 0}, slot);
     p.values |= 1u << block;
   }
-  return {slot, Form::kValuesInTiles ? 0 : h.v_padded};
+  return {slot, h.v_padded};
 }
 
 // A block of rows against one chunk; ranges of keys count from the chunk's first key.
@@ -104,7 +104,7 @@ static inline void weigh_values(const Block& b, int64_t block, Values values, fl
       const Range units = {keys.begin / kKeys, (keys.end + kKeys - 1) / kKeys};
       kTiles<TileForm::add, typename Form::Unit>.of[b.strip_rows(i) - 1][width - 1](
           units.end - units.begin, b.s.scores + i * kKeyChunk + units.begin, kKeyChunk,
-          values.tile(units.begin - block * kUnits, kUnits, j, width), values.stride_of(width),
+          values.from + (units.begin - block * kUnits) * values.stride + j * kLanes, values.stride,
           out + i * b.h.v_padded + j * kLanes, b.h.v_padded);
     }
     j += width;

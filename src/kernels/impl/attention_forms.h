@@ -15,22 +15,15 @@ struct Stored {
   int64_t count, more;
 };
 
-// A block of values in units (keys, or pairs of keys): one behind the other, `stride` apart; or where stride
-// is 0, the columns of one tile after those of another, so that a tile reads on through memory.
+// A block of values in units (keys, or pairs of keys), `stride` floats apart.
 struct Values {
   const float* from;
   int64_t stride;
-  int64_t stride_of(int width) const { return stride == 0 ? width * kLanes : stride; }
-  // Of the tile of `width` vectors that begins with vector j.
-  const float* tile(int64_t unit, int64_t units, int64_t j, int width) const {
-    return from + (stride == 0 ? j * units * kLanes : j * kLanes) + unit * stride_of(width);
-  }
 };
 
 struct FloatForm {
   using Unit = Single;
   static constexpr int kKeysPerUnit = 1;
-  static constexpr bool kValuesInTiles = false;
   static inline int64_t units(int64_t dim) { return dim; }
 
   static inline void pack_keys(const Stored& k, float* to) {
@@ -81,7 +74,6 @@ struct RoundedForm : FloatForm {
 struct PairForm {
   using Unit = Pair;
   static constexpr int kKeysPerUnit = 2;
-  static constexpr bool kValuesInTiles = true;
   static inline int64_t units(int64_t dim) { return (dim + 1) / 2; }
   static inline bool in_place(const AttentionHead&) { return false; }
 
@@ -121,14 +113,8 @@ struct PairForm {
     return (Vec)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
   }
   static inline void pack_values(const Stored& v, float* to) {
-    const int64_t vectors = v.h.v_padded / kLanes;
-    for (int64_t j = 0; j < vectors;) {
-      const int width = next_vectors(vectors - j);
-      float* tile = to + j * (kKeyBlock / 2) * kLanes;
-      for (int64_t key = 0; key < v.count; key += 2, tile += width * kLanes) {
-        for (int i = 0; i < width; ++i) store(tile + i * kLanes, value_pairs(v, key, (j + i) * kLanes));
-      }
-      j += width;
+    for (int64_t key = 0; key < v.count; key += 2, to += v.h.v_padded) {
+      for (int64_t i = 0; i < v.h.v_padded; i += kLanes) store(to + i, value_pairs(v, key, i));
     }
   }
 
