@@ -77,6 +77,40 @@ static inline void score_block(const Block& b, int64_t block, const float* keys)
   }
 }
 
+// score_block for keys that stay where they are.
+template <class Form>
+static inline void score_squares(const Block& b, int64_t block, const float* queries) {
+  const Range keys = keys_of_block(b.h, b.chunk_begin / kKeyChunk, block);
+  const Stored stored{b.h, static_cast<const char*>(b.h.k) + keys.begin * b.h.k_bytes, keys.end - keys.begin,
+                      b.h.keys - keys.end};
+  const Range seen = overlap(b.within_chunk(seen_by(b.h, b.first, b.first + b.rows - 1)),
+                             {block * kKeyBlock, (block + 1) * kKeyBlock});
+  const int64_t stride = (b.rows + kLanes - 1) / kLanes * kLanes;
+  for (int64_t j = whole_vectors(seen).begin; j < seen.end; j += kLanes) {
+    for (int64_t i = 0; i < b.rows; i += kLanes) {
+      Form::score_square(stored, j - block * kKeyBlock, queries + i, stride, b.rows - i,
+                         b.s.scores + i * kKeyChunk + j);
+    }
+  }
+}
+
+template <class Form>
+static inline void score_blocks(const Block& b, Packed& packed, Range blocks) {
+  Form::pack_queries(b.h, b.first, b.first + b.rows, b.s.q);
+  if constexpr (Form::kSquares) {
+    if (packed.shared && Form::suits_squares(b.h, b.rows)) {
+      const int64_t depth = Form::units(b.h.qk_dim);
+      float* columns = Form::query_columns(b.s.q, b.rows, depth);
+      Form::transpose_queries(b.s.q, b.rows, depth, columns);
+      for (int64_t block = blocks.begin; block < blocks.end; ++block) score_squares<Form>(b, block, columns);
+      return;
+    }
+  }
+  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+    score_block<Form>(b, block, packed_keys<Form>(b.h, b.s, packed, block));
+  }
+}
+
 template <class Form>
 static inline void softmax_block(const Block& b, AttentionState to) {
   for (int64_t i = 0; i < b.rows; i += kTileRows) {
@@ -115,11 +149,8 @@ template <class Form>
 static inline void add_chunk(const Block& b, Packed& packed, AttentionState state) {
   const Range seen = b.within_chunk(seen_by(b.h, b.first, b.first + b.rows - 1));
   if (seen.begin >= seen.end) return;
-  Form::pack_queries(b.h, b.first, b.first + b.rows, b.s.q);
   const Range blocks = {seen.begin / kKeyBlock, (seen.end + kKeyBlock - 1) / kKeyBlock};
-  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-    score_block<Form>(b, block, packed_keys<Form>(b.h, b.s, packed, block));
-  }
+  score_blocks<Form>(b, packed, blocks);
   // Rows that have seen nothing yet take the chunk's result as it is: no merge.
   const bool direct = untouched(state, b.rows);
   const AttentionState to = direct ? state : b.s.part;
