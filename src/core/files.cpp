@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/huge_pages.h"
 
 namespace frugal {
 namespace {
@@ -124,6 +125,7 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   if (size_ == 0) return;
   void* map = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.value, 0);
   if (map == MAP_FAILED) fail("{}: cannot map: {}", path.string(), reason());
+  prefer_huge_pages(map, size_);
   data_ = map;
 }
 

@@ -103,11 +103,10 @@ void ThreadPool::parallel_for(int64_t items, int64_t grain, FunctionRef<void(int
   hand_out({.body = &body, .items = items, .grain = grain});
 }
 
-void ThreadPool::parallel_runs(int64_t items, std::span<const MemorySpan> reads,
-                               FunctionRef<void(int64_t, int64_t, int)> body) {
+void ThreadPool::parallel_runs(int64_t items, Reads reads, FunctionRef<void(int64_t, int64_t, int)> body) {
   if (current_pool == this || workers_.empty()) return parallel_for(items, 1, body);
   if (items <= 0) return;
-  const std::span<const MemorySpan> ahead = order_.follow(reads);
+  const std::span<const Reads> ahead = order_.follow(reads);
   if (items == 1) {
     const InBody inside(this, 0);
     return body(0, 1, 0);
@@ -119,20 +118,40 @@ void ThreadPool::parallel_runs(int64_t items, std::span<const MemorySpan> reads,
   hand_out({.body = &body, .items = items, .in_runs = true, .ahead = ahead});
 }
 
+// A job without items, which nobody is woken up for and nobody waits for.
+void ThreadPool::ask_for(Reads reads) {
+  if (current_pool == this || workers_.empty() || reads.empty()) return;
+  close();
+  asked_.assign(reads.begin(), reads.end());
+  asked_reads_ = asked_;
+  open({.in_runs = true, .ahead = {&asked_reads_, 1}});
+}
+
+// Workers may join `job` from here on; the one before is closed.
+void ThreadPool::open(const Job& job) {
+  job_ = job;
+  state_.store((state_.load(std::memory_order_relaxed) + kNextJob) | kOpen, std::memory_order_release);
+}
+
+// Nobody joins any more, and those who have are done.
+void ThreadPool::close() {
+  state_.fetch_and(~kOpen, std::memory_order_relaxed);
+  wait_for_others();
+}
+
 void ThreadPool::hand_out(const Job& job) {
   const auto start = measuring_ ? Clock::now() : Clock::time_point{};
-  job_ = job;
+  close();
   bool sleepers = false;
   {
     const std::lock_guard lock(mutex_);
-    state_.store((state_.load(std::memory_order_relaxed) + kNextJob) | kOpen, std::memory_order_release);
+    open(job);
     sleepers = sleeping_ > 0;
   }
   if (sleepers) wake_.notify_all();
   take_part(0);
-  state_.fetch_and(~kOpen, std::memory_order_relaxed);
   const auto done = measuring_ ? Clock::now() : Clock::time_point{};
-  wait_for_others();
+  close();
   if (measuring_) {
     ++times_.jobs;
     times_.seconds += seconds_since(start);
@@ -233,7 +252,7 @@ void ThreadPool::work(int worker) {
     const bool joined = join(seen);
     if (stop_) return;  // asked only now: a job may have ended, and the pool with it, since its number was seen
     if (!joined) continue;
-    take_part(worker);
+    if (job_.body != nullptr) take_part(worker);
     if (job_.in_runs) ahead = ReadAhead(job_.ahead, worker, size());
     state_.fetch_sub(1, std::memory_order_release);
   }

@@ -160,9 +160,9 @@ struct Table {
   void (*attention_delta)(int64_t rows, int64_t heads, int64_t v_dim, const float* out, int64_t out_row,
                           const float* dout, int64_t dout_row, float* delta);
 
-  // Outputs [begin, end) of every row, begin a multiple of kQ8Values (impl/weigh_rows.cpp; weigh.h is the way
-  // to call it).
-  void (*weigh_rows)(const WeighRows& args, int64_t begin, int64_t end);
+  // Outputs [begin, end) of every row, begin a multiple of kQ8Values. Asks for the same part of the W that
+  // lies `ahead` bytes further on; 0: for nothing (impl/weigh_rows.cpp; weigh.h is the way to call it).
+  void (*weigh_rows)(const WeighRows& args, int64_t begin, int64_t end, int64_t ahead);
 
   // --- packed matrix products (impl/gemm.cpp; gemm.h is the way to call them)
   // The register tile: A is packed in panels of gemm_rows rows, B in panels of gemm_columns columns.

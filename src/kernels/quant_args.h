@@ -72,6 +72,7 @@ struct QuantDot {
   PanelForm form;
   float* y;
   int64_t y_row;
+  const void* next = nullptr;  // what is read after these rows of W; null: what follows in memory
 };
 
 }  // namespace frugal::kernels

@@ -21,6 +21,7 @@ struct Task {
   const QuantLinear* problem;
   int64_t begin, end;        // of W
   int64_t panel, panel_end;  // of x
+  const void* next = nullptr;
 };
 
 int64_t panels_of(const Table& table, int64_t rows) {
@@ -70,7 +71,8 @@ void run_task(const Table& table, const Task& task, void* scratch) {
                    .rows = std::min(p.x->rows, task.panel_end * table.quant_columns) - row,
                    .form = p.x->form,
                    .y = p.y + row * p.y_row,
-                   .y_row = p.y_row},
+                   .y_row = p.y_row,
+                   .next = task.next},
                   scratch);
 }
 
@@ -82,7 +84,9 @@ void multiply_few(ThreadPool& pool, const Table& table, std::span<const QuantLin
   }
   read_through(pool, matrices, [&](size_t i, int64_t begin, int64_t end, int worker) {
     const QuantLinear& p = problems[i];
-    run_task(table, {&p, begin, end, 0, panels_of(table, p.x->rows)}, pool.scratch(worker, kQuantScratch));
+    const void* next = end == p.out && i + 1 < problems.size() ? problems[i + 1].w : nullptr;
+    run_task(table, {&p, begin, end, 0, panels_of(table, p.x->rows), next},
+             pool.scratch(worker, kQuantScratch));
   });
 }
 

@@ -86,6 +86,19 @@ void grouped_forward(const Context& ctx, const Moe& moe, const float* x,
   }
 }
 
+// What a product is going to read: which experts it is has just been decided, so nobody can have learnt it.
+void ask_for(const Context& ctx, const Moe& moe, std::initializer_list<const std::vector<Tensor>*> lists) {
+  if (!ctx.stream_weights) return;
+  std::vector<MemorySpan> reads;
+  for (size_t e = 0; e < moe.gate.size(); ++e) {
+    for (const std::vector<Tensor>* weights : lists) {
+      const Tensor& w = (*weights)[e];
+      if (moe.routing.counts[e] > 0) reads.push_back({w.data(), static_cast<size_t>(w.bytes())});
+    }
+  }
+  ctx.pool.ask_for(reads);
+}
+
 void grouped_input_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
                             const float* dy, float* dx, bool accumulate) {
   const int64_t in = weights.front().cols(), out = weights.front().dim(0);
@@ -367,8 +380,10 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
     Tensor h = Tensor::empty(ctx, {slots, moe.inner});
     Tensor rows = Tensor::empty(ctx, {slots, moe.width});
     if (!ctx.dry_run()) {
+      ask_for(ctx, moe, {&moe.gate, &moe.up});
       gather(ctx, moe.routing, x.f32(), moe.width, rows.f32());
       grouped_forward(ctx, moe, rows.f32(), {{moe.gate, g.f32()}, {moe.up, u.f32()}}, Sensitivity::low);
+      ask_for(ctx, moe, {&moe.down});
       add_biases(ctx, moe, moe.gate_bias, g.f32());
       add_biases(ctx, moe, moe.up_bias, u.f32());
       swiglu_all(ctx, moe, g, u, h.f32());

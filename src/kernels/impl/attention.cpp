@@ -45,7 +45,7 @@ static inline Values packed_values(const AttentionHead& h, const AttentionScratc
     Form::pack_values({h, from, keys.end - keys.begin, 0}, slot);
     p.values |= 1u << block;
   }
-  return {slot, Form::kValuesInTiles ? 0 : h.v_padded};
+  return {slot, h.v_padded};
 }
 
 // A block of rows against one chunk; ranges of keys count from the chunk's first key.
@@ -77,6 +77,40 @@ static inline void score_block(const Block& b, int64_t block, const float* keys)
   }
 }
 
+// score_block for keys that stay where they are.
+template <class Form>
+static inline void score_squares(const Block& b, int64_t block, const float* queries) {
+  const Range keys = keys_of_block(b.h, b.chunk_begin / kKeyChunk, block);
+  const Stored stored{b.h, static_cast<const char*>(b.h.k) + keys.begin * b.h.k_bytes, keys.end - keys.begin,
+                      b.h.keys - keys.end};
+  const Range seen = overlap(b.within_chunk(seen_by(b.h, b.first, b.first + b.rows - 1)),
+                             {block * kKeyBlock, (block + 1) * kKeyBlock});
+  const int64_t stride = (b.rows + kLanes - 1) / kLanes * kLanes;
+  for (int64_t j = whole_vectors(seen).begin; j < seen.end; j += kLanes) {
+    for (int64_t i = 0; i < b.rows; i += kLanes) {
+      Form::score_square(stored, j - block * kKeyBlock, queries + i, stride, b.rows - i,
+                         b.s.scores + i * kKeyChunk + j);
+    }
+  }
+}
+
+template <class Form>
+static inline void score_blocks(const Block& b, Packed& packed, Range blocks) {
+  Form::pack_queries(b.h, b.first, b.first + b.rows, b.s.q);
+  if constexpr (Form::kSquares) {
+    if (packed.shared && Form::suits_squares(b.h, b.rows)) {
+      const int64_t depth = Form::units(b.h.qk_dim);
+      float* columns = Form::query_columns(b.s.q, b.rows, depth);
+      Form::transpose_queries(b.s.q, b.rows, depth, columns);
+      for (int64_t block = blocks.begin; block < blocks.end; ++block) score_squares<Form>(b, block, columns);
+      return;
+    }
+  }
+  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+    score_block<Form>(b, block, packed_keys<Form>(b.h, b.s, packed, block));
+  }
+}
+
 template <class Form>
 static inline void softmax_block(const Block& b, AttentionState to) {
   for (int64_t i = 0; i < b.rows; i += kTileRows) {
@@ -104,7 +138,7 @@ static inline void weigh_values(const Block& b, int64_t block, Values values, fl
       const Range units = {keys.begin / kKeys, (keys.end + kKeys - 1) / kKeys};
       kTiles<TileForm::add, typename Form::Unit>.of[b.strip_rows(i) - 1][width - 1](
           units.end - units.begin, b.s.scores + i * kKeyChunk + units.begin, kKeyChunk,
-          values.tile(units.begin - block * kUnits, kUnits, j, width), values.stride_of(width),
+          values.from + (units.begin - block * kUnits) * values.stride + j * kLanes, values.stride,
           out + i * b.h.v_padded + j * kLanes, b.h.v_padded);
     }
     j += width;
@@ -115,11 +149,8 @@ template <class Form>
 static inline void add_chunk(const Block& b, Packed& packed, AttentionState state) {
   const Range seen = b.within_chunk(seen_by(b.h, b.first, b.first + b.rows - 1));
   if (seen.begin >= seen.end) return;
-  Form::pack_queries(b.h, b.first, b.first + b.rows, b.s.q);
   const Range blocks = {seen.begin / kKeyBlock, (seen.end + kKeyBlock - 1) / kKeyBlock};
-  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-    score_block<Form>(b, block, packed_keys<Form>(b.h, b.s, packed, block));
-  }
+  score_blocks<Form>(b, packed, blocks);
   // Rows that have seen nothing yet take the chunk's result as it is: no merge.
   const bool direct = untouched(state, b.rows);
   const AttentionState to = direct ? state : b.s.part;

@@ -15,22 +15,16 @@ struct Stored {
   int64_t count, more;
 };
 
-// A block of values in units (keys, or pairs of keys): one behind the other, `stride` apart; or where stride
-// is 0, the columns of one tile after those of another, so that a tile reads on through memory.
+// A block of values in units (keys, or pairs of keys), `stride` floats apart.
 struct Values {
   const float* from;
   int64_t stride;
-  int64_t stride_of(int width) const { return stride == 0 ? width * kLanes : stride; }
-  // Of the tile of `width` vectors that begins with vector j.
-  const float* tile(int64_t unit, int64_t units, int64_t j, int width) const {
-    return from + (stride == 0 ? j * units * kLanes : j * kLanes) + unit * stride_of(width);
-  }
 };
 
 struct FloatForm {
   using Unit = Single;
   static constexpr int kKeysPerUnit = 1;
-  static constexpr bool kValuesInTiles = false;
+  static constexpr bool kSquares = false;  // see PairForm
   static inline int64_t units(int64_t dim) { return dim; }
 
   static inline void pack_keys(const Stored& k, float* to) {
@@ -81,9 +75,66 @@ struct RoundedForm : FloatForm {
 struct PairForm {
   using Unit = Pair;
   static constexpr int kKeysPerUnit = 2;
-  static constexpr bool kValuesInTiles = true;
   static inline int64_t units(int64_t dim) { return (dim + 1) / 2; }
   static inline bool in_place(const AttentionHead&) { return false; }
+
+  // Few rows do not pay for transposing keys. Where they fill vectors, they are transposed instead: scores of
+  // kLanes keys and kLanes rows come from keys as they lie, the same chain for each as in tiles.
+  static constexpr bool kSquares = true;
+  static inline bool suits_squares(const AttentionHead& h, int64_t rows) {
+    constexpr int64_t kSpare = 6;  // lanes without a row cost less than transposing
+    return h.qk_dim % 2 == 0 && (kLanes - rows % kLanes) % kLanes <= kSpare;
+  }
+  // (units, rows rounded up to vectors) behind the packed queries.
+  static inline float* query_columns(float* packed, int64_t rows, int64_t depth) {
+    return packed + rows * depth;
+  }
+  static inline void transpose_queries(const float* packed, int64_t rows, int64_t depth, float* to) {
+    const int64_t stride = (rows + kLanes - 1) / kLanes * kLanes;
+    for (int64_t i = 0; i < rows; i += kLanes) {
+      for (int64_t d = 0; d < depth; d += kLanes) {
+        const int n = static_cast<int>(smaller(kLanes, depth - d));
+        Vec square[kLanes];
+        transposed_rows(
+            rows - i, [&](int r) { return load_first(packed + (i + r) * depth + d, n); }, square);
+        for (int j = 0; j < n; ++j) store(to + (d + j) * stride + i, square[j]);
+      }
+    }
+  }
+  // Keys [first, first + kLanes) of a block, those beyond the last one repeating it, with kLanes columns of
+  // queries `stride` apart: the keys of row r at to + r * kKeyChunk.
+  static inline void score_square(const Stored& k, int64_t first, const float* queries, int64_t stride,
+                                  int64_t rows, float* to) {
+    constexpr int kKeys = kLanes / 2;  // at a time, their addresses in registers
+    const int64_t depth = units(k.h.qk_dim), row = k.h.k_row;
+    const auto* from = reinterpret_cast<const uint16_t*>(k.from);
+    Vec square[kLanes];
+    for (int half = 0; half < kLanes; half += kKeys) {
+      const uint16_t* keys[kKeys];
+#pragma GCC unroll 8
+      for (int i = 0; i < kKeys; ++i) keys[i] = from + smaller(first + half + i, k.count - 1) * row;
+      const int64_t ahead = smaller(kKeys, k.more - first - half);
+      Vec sums[kKeys] = {};
+      for (int64_t line = 0; line < depth; line += kLanes) {
+        for (int64_t i = 0; i < ahead; ++i) {
+          __builtin_prefetch(from + (kKeyBlock + first + half + i) * row + 2 * line, 0, 2);
+        }
+        const int64_t end = smaller(depth, line + kLanes);
+        for (int64_t d = line; d < end; ++d) {
+          const Vec q = load(queries + d * stride);
+#pragma GCC unroll 8
+          for (int i = 0; i < kKeys; ++i) {
+            sums[i] =
+                Pair::multiply_add(Pair::spread(reinterpret_cast<const float*>(keys[i] + 2 * d)), q, sums[i]);
+          }
+        }
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < kKeys; ++i) square[half + i] = sums[i];
+    }
+    transpose(square);
+    for (int64_t r = 0; r < smaller(kLanes, rows); ++r) store(to + r * kKeyChunk, square[r]);
+  }
 
   static inline Vec load_pairs(const uint16_t* from, int64_t n) {
     return n >= 2 * kLanes ? (Vec)_mm512_loadu_si512(from)
@@ -120,15 +171,26 @@ struct PairForm {
                   high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(both, first + v.h.v_row));
     return (Vec)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
   }
+  // As many columns as fill vectors of halves; returns their number.
+  static inline int64_t pack_wide_pairs(const Stored& v, int64_t key, float* to) {
+    const auto* first = reinterpret_cast<const uint16_t*>(v.from) + key * v.h.v_row;
+    // The lower half of each word from the first row, the upper one from the second (32 further on).
+    const __m512i counting =
+        _mm512_setr_epi32(0x200000, 0x210001, 0x220002, 0x230003, 0x240004, 0x250005, 0x260006, 0x270007,
+                          0x280008, 0x290009, 0x2a000a, 0x2b000b, 0x2c000c, 0x2d000d, 0x2e000e, 0x2f000f);
+    const __m512i above = _mm512_add_epi16(counting, _mm512_set1_epi16(kLanes));
+    int64_t i = 0;
+    for (; i + 2 * kLanes <= v.h.v_dim; i += 2 * kLanes) {
+      const __m512i low = _mm512_loadu_si512(first + i), high = _mm512_loadu_si512(first + v.h.v_row + i);
+      store(to + i, (Vec)_mm512_permutex2var_epi16(low, counting, high));
+      store(to + i + kLanes, (Vec)_mm512_permutex2var_epi16(low, above, high));
+    }
+    return i;
+  }
   static inline void pack_values(const Stored& v, float* to) {
-    const int64_t vectors = v.h.v_padded / kLanes;
-    for (int64_t j = 0; j < vectors;) {
-      const int width = next_vectors(vectors - j);
-      float* tile = to + j * (kKeyBlock / 2) * kLanes;
-      for (int64_t key = 0; key < v.count; key += 2, tile += width * kLanes) {
-        for (int i = 0; i < width; ++i) store(tile + i * kLanes, value_pairs(v, key, (j + i) * kLanes));
-      }
-      j += width;
+    for (int64_t key = 0; key < v.count; key += 2, to += v.h.v_padded) {
+      int64_t i = key + 1 < v.count ? pack_wide_pairs(v, key, to) : 0;
+      for (; i < v.h.v_padded; i += kLanes) store(to + i, value_pairs(v, key, i));
     }
   }
 

@@ -46,15 +46,10 @@ static inline Vec load_bytes(const char* from) {
 #endif
 }
 
+#if !defined(__AVX512F__)
 // The low or high halves of kLanes bytes, less 8.
 static inline Vec load_nibbles(const char* from, bool high) {
-#if defined(__AVX512F__)
-  __m128i bytes;
-  __builtin_memcpy(&bytes, from, sizeof bytes);
-  const __m512i wide = _mm512_cvtepu8_epi32(bytes);
-  const __m512i value = high ? _mm512_srli_epi32(wide, 4) : _mm512_and_si512(wide, _mm512_set1_epi32(15));
-  return (Vec)_mm512_cvtepi32_ps(_mm512_sub_epi32(value, _mm512_set1_epi32(8)));
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   int64_t bytes;
   __builtin_memcpy(&bytes, from, sizeof bytes);
   const __m256i wide = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes));
@@ -68,6 +63,7 @@ static inline Vec load_nibbles(const char* from, bool high) {
   return __builtin_convertvector((high ? wide >> 4 : wide & 15) - 8, Vec);
 #endif
 }
+#endif
 
 // Values [part, part + kLanes) of the q8_0 block at `block`.
 static inline Vec read_q8(const char* block, int part) {
@@ -116,11 +112,21 @@ struct KvRow<KvType::q4_0> {
   static inline void read(const char* row, int64_t at, Vec* to) {
     const char* block = row + at / kQ8Values * kQ4Bytes;
     const Vec scale = broadcast_half(block);
+#if defined(__AVX512F__)
+    // The block's sixteen values, looked up: the instruction sees the lowest four bits of a lane alone.
+    const __m512 values = (__m512)((Vec){-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7} * scale);
+    __m128i bytes;
+    __builtin_memcpy(&bytes, block + 2, sizeof bytes);
+    const __m512i wide = _mm512_cvtepu8_epi32(bytes);
+    to[0] = (Vec)_mm512_permutexvar_ps(wide, values);
+    to[1] = (Vec)_mm512_permutexvar_ps(_mm512_srli_epi32(wide, 4), values);
+#else
 #pragma GCC unroll 8
     for (int i = 0; i < kParts; ++i) {  // low halves of the 16 bytes, then high ones
       const int byte = i * kLanes % 16;
       to[i] = load_nibbles(block + 2 + byte, i * kLanes >= 16) * scale;
     }
+#endif
   }
   static inline Vec read_first(const char*, int64_t, int) {
     return zero();

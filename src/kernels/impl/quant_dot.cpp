@@ -202,7 +202,8 @@ static void dot_one_row(const QuantDot& p, int64_t begin, int64_t end) {
   const int64_t words = panel_words(p.form);
   for (int64_t row = begin; row < end; row += kLanes) {
     const uint8_t* from = static_cast<const uint8_t*>(p.w) + row * p.w_row;
-    const uint8_t* next = from + kLanes * p.w_row;
+    const bool last = row + kLanes >= end && p.next != nullptr;
+    const uint8_t* next = last ? static_cast<const uint8_t*>(p.next) : from + kLanes * p.w_row;
     const int32_t* x = p.x;
     Vec sums[1] = {zero()};
     for (int64_t v = 0; v < p.in; v += Format::kValues) {

@@ -22,6 +22,7 @@ struct Weighing {
   int64_t weights_row;
   float* out;
   int64_t out_row;
+  int64_t ahead = 0;  // bytes from what is read to what is asked for; 0: nothing
 };
 
 // Columns [column, column + kSteps * kStep).
@@ -32,24 +33,27 @@ static inline void weigh_columns(const Weighing& w, int64_t column) {
   Vec sums[kRows][kVectors];
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < kVectors; ++i) sums[r][i] = load(w.out + r * w.out_row + column + i * kLanes);
   }
   const char* row = w.rows;
-  for (int64_t j = 0; j < w.count; ++j, row += w.row_bytes) {
+  const char* next = row + w.ahead + column / kQ8Values * Row::kBlockBytes;
+  constexpr int kBytes = kSteps * Row::kStep * Row::kBlockBytes / kQ8Values, kLine = 64;
+  for (int64_t j = 0; j < w.count; ++j, row += w.row_bytes, next += w.row_bytes) {
+    for (int line = 0; w.ahead != 0 && line < kBytes; line += kLine) __builtin_prefetch(next + line, 0, 2);
     Vec values[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < kSteps; ++i) Row::read(row, column + i * Row::kStep, values + i * Row::kParts);
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       const Vec weight = broadcast(w.weights[r * w.weights_row + j]);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int i = 0; i < kVectors; ++i) sums[r][i] = fma(weight, values[i], sums[r][i]);
     }
   }
 #pragma GCC unroll 4
   for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < kVectors; ++i) store(w.out + r * w.out_row + column + i * kLanes, sums[r][i]);
   }
 }
@@ -74,6 +78,15 @@ static inline void weigh_all(const Weighing& w) {
   constexpr bool kBlocks = KvRow<kType>::kParts > 1;
   constexpr int kWide = kBlocks ? (kLanes == 16 ? 2 : 1) : (kLanes == 8 ? 2 : 4);
   int64_t column = 0;
+#if defined(__AVX512F__)
+  // One row leaves registers for many columns, which lie side by side in memory.
+  constexpr int kWidest = kBlocks ? 8 : 16;
+  if constexpr (kRows == 1) {
+    for (; column + kWidest * kStep <= w.width; column += kWidest * kStep) {
+      weigh_columns<kType, kRows, kWidest>(w, column);
+    }
+  }
+#endif
   for (; column + kWide * kStep <= w.width; column += kWide * kStep) {
     weigh_columns<kType, kRows, kWide>(w, column);
   }

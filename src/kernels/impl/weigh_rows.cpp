@@ -6,7 +6,7 @@ namespace frugal::kernels::KERNEL_TARGET {
 namespace {
 
 template <KvType kType>
-static inline void weigh_rows_of(const WeighRows& a, int64_t begin, int64_t end) {
+static inline void weigh_rows_of(const WeighRows& a, int64_t begin, int64_t end, int64_t ahead) {
   const char* w = static_cast<const char*>(a.w) + begin / kQ8Values * KvRow<kType>::kBlockBytes;
   for (int64_t row = 0; row < a.rows; row += kWeighRows) {
     const int64_t left = a.rows - row;
@@ -22,22 +22,23 @@ static inline void weigh_rows_of(const WeighRows& a, int64_t begin, int64_t end)
                         .weights = a.x + row * a.x_row,
                         .weights_row = a.x_row,
                         .out = a.y + row * a.y_row + begin,
-                        .out_row = a.y_row});
+                        .out_row = a.y_row,
+                        .ahead = row == 0 ? ahead : 0});
   }
 }
 
 }  // namespace
 
-void weigh_rows(const WeighRows& a, int64_t begin, int64_t end) {
+void weigh_rows(const WeighRows& a, int64_t begin, int64_t end, int64_t ahead) {
   switch (a.type) {
     case KvType::f32:
-      return weigh_rows_of<KvType::f32>(a, begin, end);
+      return weigh_rows_of<KvType::f32>(a, begin, end, ahead);
     case KvType::bf16:
-      return weigh_rows_of<KvType::bf16>(a, begin, end);
+      return weigh_rows_of<KvType::bf16>(a, begin, end, ahead);
     case KvType::q8_0:
-      return weigh_rows_of<KvType::q8_0>(a, begin, end);
+      return weigh_rows_of<KvType::q8_0>(a, begin, end, ahead);
     case KvType::q4_0:
-      return weigh_rows_of<KvType::q4_0>(a, begin, end);
+      return weigh_rows_of<KvType::q4_0>(a, begin, end, ahead);
   }
 }
 
