@@ -29,12 +29,16 @@ AttentionGradScratch carve_scratch(Carver& carver, const Attention& a) {
   const int64_t qk = padded(a.qk_dim), v = padded(a.v_dim);
   AttentionGradScratch s{};
   s.q = carver.take(kRowBlock * qk);
+  s.q_steps = carver.take(kRowBlock / 2 * qk);
   s.dq = carver.take(kRowBlock * qk);
   s.dout = carver.take(kRowBlock * v);
-  s.weights = carver.take(kRowBlock * kKeyBlock);
-  s.dscores = carver.take(kRowBlock * kKeyBlock);
+  s.dout_steps = carver.take(kRowBlock / 2 * v);
+  for (float** scores : {&s.weights, &s.dscores}) *scores = carver.take(kRowBlock * kKeyBlock);
+  for (float** pairs : {&s.weight_steps, &s.dscore_steps, &s.dscore_rows}) {
+    *pairs = carver.take(kRowBlock / 2 * kKeyBlock);
+  }
   s.key_columns = carver.take(a.qk_dim * kGradKeys);
-  s.key_rows = carver.take(kGradKeys * qk);
+  s.key_steps = carver.take(kGradKeys * qk);
   s.value_columns = carver.take(a.v_dim * kGradKeys);
   s.dk = carver.take(kGradKeys * qk);
   s.dv = carver.take(kGradKeys * v);

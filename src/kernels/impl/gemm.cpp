@@ -5,6 +5,7 @@
 // copying: [row][kRowUnits] when its rows are contiguous, [k][kGemmRows] when its columns are. Without pairs,
 // Precision::bf16 rounds while packing.
 #include "kernels/impl/gemm_tile.h"
+#include "kernels/impl/pairs.h"
 #include "kernels/kernels.h"
 #include "kernels/vec.h"
 
@@ -35,22 +36,11 @@ struct RoundedUnits : PlainUnits {  // f32 rounded to bf16
   static inline Vec convert(Vec x) { return round_to_bf16(x); }
 };
 #if defined(__AVX512BF16__)
-// Rounded by the instructions for it, which take what is too small for a normal number as 0, as the product
-// does.
 struct PairUnits {
   static constexpr int kPerUnit = 2;
-  // Units whose halves are neighbours in memory: numbers 0 .. kLanes - 1 and those after them.
-  static inline Vec adjacent(Vec first, Vec second) {
-    return (Vec)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
-  }
-  static inline Vec interleaved(Vec even, Vec odd) {
-    IntVec order;
-    for (int i = 0; i < kLanes; ++i) order[i] = (kLanes + i) << 16 | i;
-    return (Vec)_mm512_permutexvar_epi16((__m512i)order, (__m512i)adjacent(even, odd));
-  }
-  static inline Vec multiply_add(Vec a, Vec b, Vec sum) {
-    return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-  }
+  static inline Vec adjacent(Vec first, Vec second) { return adjacent_pairs(first, second); }
+  static inline Vec interleaved(Vec even, Vec odd) { return interleaved_pairs(even, odd); }
+  static inline Vec multiply_add(Vec a, Vec b, Vec sum) { return multiply_add_pairs(a, b, sum); }
 };
 #else
 using PairUnits = RoundedUnits;
