@@ -139,7 +139,7 @@ void measure(benchmark::State& state, ThreadPool& pool, const Table& table, cons
     best = std::min(best, seconds(pool, [&] {
                       if (!backward) return forward();
                       attention_backward(pool, table, d.args, d.out.data(), out_row, d.dout.data(), out_row,
-                                         d.lse.data(), d.dq.data(), s.heads * s.qk_dim, nullptr);
+                                         d.lse.data(), d.dq.data(), s.heads * s.qk_dim, nullptr, false);
                     }));
   }
   const auto n = [](int64_t x) { return static_cast<double>(x); };

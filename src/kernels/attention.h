@@ -27,7 +27,7 @@ struct AttentionSpan {
   const void* k;
   const void* v;
   int64_t keys;
-  float* dk = nullptr;  // backward: added to, laid out as k and v; no two may overlap
+  float* dk = nullptr;  // backward: laid out as k and v; no two may overlap
   float* dv = nullptr;
   bool stream = false;  // few rows: read the keys as they lie, unless more than kStreamGroup heads share them
 };
@@ -61,12 +61,13 @@ void attention_forward(ThreadPool& pool, const Table& table, const Attention& ar
                        int64_t out_row, float* lse);
 
 // Gradients of sum(out * dout), out and lse being the forward's of the same precision. Keys and values are
-// f32. ADDS into dq (laid out with dq_row, as q), into every span's dk and dv (strides k_row and v_row), and
-// into dsinks (heads; null when args has no sinks or it is not wanted). Scores are computed again from lse:
-// dS = P (dP - delta), delta = dot(out, dout) (Dao et al., alg. 4). The order of every sum is fixed: same
-// bits for any number of threads.
+// f32. Into dq (laid out with dq_row, as q) and every span's dk and dv (strides k_row and v_row): added with
+// `accumulate`, else what the spans' rows and keys hold is overwritten, and nothing between them. ADDED into
+// dsinks (heads; null when args has no sinks or it is not wanted). Scores are computed again from lse: dS = P
+// (dP - delta), delta = dot(out, dout) (Dao et al., alg. 4). The order of every sum is fixed: same bits for
+// any number of threads.
 void attention_backward(ThreadPool& pool, const Table& table, const Attention& args, const float* out,
                         int64_t out_row, const float* dout, int64_t dout_row, const float* lse, float* dq,
-                        int64_t dq_row, float* dsinks);
+                        int64_t dq_row, float* dsinks, bool accumulate);
 
 }  // namespace frugal::kernels

@@ -76,8 +76,8 @@ struct AttentionGradScratch {
 };
 
 // The backward of rows [row_begin, row_end) against keys [key_begin, key_end), whose ends are multiples of
-// kKeyBlock or head.keys. k and v are f32. Adds into dk and dv (laid out as k, v) unless they are null, into
-// dq unless it is null.
+// kKeyBlock or head.keys; key_begin is 0 where dq is wanted. k and v are f32. With `accumulate` adds into dk
+// and dv (laid out as k, v) unless they are null, into dq unless it is null; else overwrites them.
 struct AttentionGradTask {
   int64_t row_begin, row_end, key_begin, key_end;
   int64_t qk_padded;
@@ -89,6 +89,7 @@ struct AttentionGradTask {
   float* dq;
   int64_t dq_row;
   float *dk, *dv;  // of key 0 and this kv head
+  bool accumulate;
   AttentionGradScratch scratch;
 };
 

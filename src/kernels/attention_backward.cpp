@@ -23,6 +23,7 @@ struct Gradients {
   const float *lse, *delta;
   float* dq;
   int64_t dq_row;
+  bool accumulate;
 };
 
 AttentionGradScratch carve_scratch(Carver& carver, const Attention& a) {
@@ -43,6 +44,23 @@ AttentionGradScratch carve_scratch(Carver& carver, const Attention& a) {
   s.dk = carver.take(kGradKeys * qk);
   s.dv = carver.take(kGradKeys * v);
   return s;
+}
+
+void clear_rows(float* x, int64_t row, int64_t width, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) std::fill_n(x + i * row, width, 0.0f);
+}
+
+// Queries that see no key and keys that no query sees have no item, and no gradient.
+void clear_alone(const Attention& a, const Gradients& g) {
+  for (const AttentionSpan& span : a.spans) {
+    const int64_t queries = span.query_end - span.query_begin;
+    if (span.keys == 0) {
+      clear_rows(g.dq + span.query_begin * g.dq_row, g.dq_row, a.heads * a.qk_dim, queries);
+    } else if (queries == 0 && span.dk && span.dv) {
+      clear_rows(span.dk, a.k_row, a.kv_heads * a.qk_dim, span.keys);
+      clear_rows(span.dv, a.v_row, a.kv_heads * a.v_dim, span.keys);
+    }
+  }
 }
 
 // One item per span and kv head.
@@ -69,6 +87,7 @@ std::vector<Item> whole_items(const Attention& a, const Gradients& g) {
                         .dq_row = g.dq_row,
                         .dk = span.dk + kv_head * a.qk_dim,
                         .dv = span.dv + kv_head * a.v_dim,
+                        .accumulate = g.accumulate,
                         .scratch = {}},
                        attention_work(head, 0, rows)});
     }
@@ -140,7 +159,7 @@ void add_sink_gradients(ThreadPool& pool, const Attention& a, const Gradients& g
 
 void attention_backward(ThreadPool& pool, const Table& table, const Attention& args, const float* out,
                         int64_t out_row, const float* dout, int64_t dout_row, const float* lse, float* dq,
-                        int64_t dq_row, float* dsinks) {
+                        int64_t dq_row, float* dsinks, bool accumulate) {
   check_attention(args);
   CHECK(args.kv_type == KvType::f32, "the backward reads keys and values as f32");
   int64_t rows = 0;
@@ -161,7 +180,8 @@ void attention_backward(ThreadPool& pool, const Table& table, const Attention& a
                             dout + row * dout_row, dout_row, memory + row * args.heads);
     });
   }
-  const Gradients gradients = {dout, dout_row, lse, memory, dq, dq_row};
+  const Gradients gradients = {dout, dout_row, lse, memory, dq, dq_row, accumulate};
+  if (!accumulate) clear_alone(args, gradients);
   const std::vector<Item> items = plan(args, gradients, pool.size());
   pool.parallel_for(static_cast<int64_t>(items.size()), 1, [&](int64_t begin, int64_t end, int worker) {
     Carver carver(memory + delta_floats + each * worker);

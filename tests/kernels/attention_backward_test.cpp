@@ -13,7 +13,7 @@ struct Gradients {
 
 // The gradients, added onto arrays that hold `before` everywhere.
 Gradients backward(ThreadPool& pool, const Table& table, const AttentionArrays& a, float before,
-                   Precision precision = Precision::f32) {
+                   Precision precision = Precision::f32, bool accumulate = true) {
   AttentionCall call(a, KvType::f32, table);
   call.args.precision = precision;
   Gradients g{Floats(a.q.size(), before), Floats(a.k.size(), before), Floats(a.v.size(), before),
@@ -25,7 +25,7 @@ Gradients backward(ThreadPool& pool, const Table& table, const AttentionArrays& 
   Floats out(index_of(a.rows * a.out_row)), lse(index_of(a.rows * a.shape.heads));
   attention_forward(pool, table, call.args, out.data(), a.out_row, lse.data());
   attention_backward(pool, table, call.args, out.data(), a.out_row, a.dout.data(), a.out_row, lse.data(),
-                     g.dq.data(), a.q_row, g.dsinks.data());
+                     g.dq.data(), a.q_row, g.dsinks.data(), accumulate);
   return g;
 }
 
@@ -112,6 +112,30 @@ TEST(AttentionBackward, MultipliesInBf16) {
   }
 }
 
+// What was there before does not matter, and what lies between the rows of heads is left alone.
+TEST(AttentionBackward, OverwritesWhereNothingIsToBeAddedTo) {
+  for (const AttentionCase& shape : attention_cases()) {
+    SCOPED_TRACE(shape.name);
+    const AttentionArrays a(shape);
+    const auto expect_overwritten = [](const Floats& got, const Floats& added, int64_t row, int64_t width) {
+      for (size_t i = 0; i < got.size(); ++i) {
+        const bool inside = static_cast<int64_t>(i) % row < width;
+        ASSERT_EQ(got[i], inside ? added[i] : 7.0f) << i;
+      }
+    };
+    for_each_table([&](const Table& table) {
+      for (const int threads : {1, 16}) {
+        ThreadPool pool(threads);
+        const Gradients added = backward(pool, table, a, 0.0f),
+                        got = backward(pool, table, a, 7.0f, Precision::f32, false);
+        expect_overwritten(got.dq, added.dq, a.q_row, shape.heads * shape.qk_dim);
+        expect_overwritten(got.dk, added.dk, a.k_row, shape.kv_heads * shape.qk_dim);
+        expect_overwritten(got.dv, added.dv, a.v_row, shape.kv_heads * shape.v_dim);
+      }
+    });
+  }
+}
+
 TEST(AttentionBackward, ThreadsDoNotChangeBits) {
   for (const AttentionCase& shape : attention_cases()) {
     SCOPED_TRACE(shape.name);
@@ -141,7 +165,7 @@ TEST(AttentionBackward, BrokenContractsAreRefused) {
   Floats out(index_of(a.rows * a.out_row)), lse(index_of(a.rows * a.shape.heads)), dq(a.q.size());
   const auto run = [&](const Attention& args) {
     attention_backward(pool, best(), args, out.data(), a.out_row, a.dout.data(), a.out_row, lse.data(),
-                       dq.data(), a.q_row, nullptr);
+                       dq.data(), a.q_row, nullptr, true);
   };
   EXPECT_THROW(run(call.args), std::logic_error) << "spans without dk and dv";
   const AttentionCall half(a, KvType::bf16, best());

@@ -96,7 +96,12 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
     y.require_gradient(false);
     ctx.tape->record(y, [q = with_slot(q), k = with_slot(k), v = with_slot(v), sinks, y, lse, bounds,
                          o](const Context& c) {
-      float *dq = q.gradient_sum(c), *dk = k.gradient_sum(c), *dv = v.gradient_sum(c);
+      // Written in one pass when all are fresh; the kernel adds to all or to none.
+      const bool accumulate = q.has_gradient() || k.has_gradient() || v.has_gradient();
+      const auto into = [&](const Tensor& x) {
+        return accumulate ? x.gradient_sum(c) : x.gradient_target(c).data;
+      };
+      float *dq = into(q), *dk = into(k), *dv = into(v);
       float* dsinks = sinks && sinks.needs_gradient() ? sinks.gradient_sum(c) : nullptr;
       if (c.dry_run()) return;
       kernels::Attention a = describe(q, o, sinks);
@@ -104,7 +109,7 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
       a.spans = spans;
       a.precision = precision(c);
       kernels::attention_backward(c.pool, c.kernels, a, y.f32(), y.cols(), y.gradient(), y.cols(), lse.f32(),
-                                  dq, q.cols(), dsinks);
+                                  dq, q.cols(), dsinks, accumulate);
     });
   }
   return y;

@@ -71,6 +71,20 @@ static inline ScoreRow score_row(const Block& b, int64_t row, Range whole) {
           .whole = whole};
 }
 
+// Asks for rows that the next block reads, a few at a time while this one computes: rows of a head lie far
+// apart, so the hardware does not.
+static inline void ask_for_rows(const HeadRows& x, int64_t begin, int64_t end) {
+  constexpr int64_t kLine = 64 / sizeof(float);
+  for (int64_t row = begin; row < end; ++row) {
+    for (int64_t i = 0; i < x.dim; i += kLine) __builtin_prefetch(x.row(row) + i, 0, 2);
+  }
+}
+static inline void ask_for_next_rows(const Block& b, int64_t i) {
+  const int64_t begin = b.first + kRowBlock + i, end = smaller(begin + kTileRows, b.t.row_end);
+  ask_for_rows({b.h.q, b.h.q_row, b.h.group, b.h.qk_dim}, begin, end);
+  ask_for_rows({b.t.dout, b.t.dout_row, b.h.group, b.h.v_dim}, begin, end);
+}
+
 template <class Form>
 static inline void score_gradients(const Block& b) {
   const AttentionGradScratch& s = b.t.scratch;
@@ -81,6 +95,7 @@ static inline void score_gradients(const Block& b) {
     const Range whole = columns.begin < columns.end ? whole_vectors(columns) : Range{0, 0};
     const int64_t vectors = (whole.end - whole.begin) / kLanes, to = i * kKeyBlock + whole.begin;
     const int64_t end = i + b.strip_rows(i);
+    if (b.slot == 0) ask_for_next_rows(b, i);
     strip<TileForm::assign, typename Form::Unit>(b.strip_rows(i), vectors, depth, s.q + i * q_row, q_row,
                                                  s.key_columns + b.slot * kKeyBlock * depth + whole.begin,
                                                  kKeyBlock, s.weights + to, kKeyBlock);
@@ -156,10 +171,24 @@ static inline void pack_keys(const AttentionHead& h, const AttentionGradTask& t,
   if (t.dq) {
     Form::pack_key_steps(k + begin * h.k_row, h.k_row, h.qk_dim, end - begin, t.qk_padded, s.key_steps);
   }
-  if (!t.dk) return;
-  const float *dk = t.dk, *dv = t.dv;
-  widen_rows(dk + begin * h.k_row, h.k_row, h.qk_dim, end - begin, s.dk, t.qk_padded);
-  widen_rows(dv + begin * h.v_row, h.v_row, h.v_dim, end - begin, s.dv, h.v_padded);
+}
+
+static inline void clear(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) store(x + i, zero());
+}
+
+// dk and dv of keys [begin, end) as they are so far.
+static inline void begin_key_gradients(const AttentionHead& h, const AttentionGradTask& t, int64_t begin,
+                                       int64_t end) {
+  const AttentionGradScratch& s = t.scratch;
+  if (!t.accumulate) {
+    clear(s.dk, (end - begin) * t.qk_padded);
+    clear(s.dv, (end - begin) * h.v_padded);
+    return;
+  }
+  const float *dk = t.dk + begin * h.k_row, *dv = t.dv + begin * h.v_row;
+  widen_rows(dk, h.k_row, h.qk_dim, end - begin, s.dk, t.qk_padded);
+  widen_rows(dv, h.v_row, h.v_dim, end - begin, s.dv, h.v_padded);
 }
 
 static inline void copy_out(const float* from, int64_t stride, int64_t dim, int64_t count, float* to,
@@ -170,15 +199,22 @@ static inline void copy_out(const float* from, int64_t stride, int64_t dim, int6
   }
 }
 
-// A block of rows against the chunk's keys that it sees.
+// dq of rows [row, end) as it is so far; `first`: nobody has added to it.
+static inline void begin_query_gradients(const AttentionHead& h, const AttentionGradTask& t, int64_t row,
+                                         int64_t end, bool first) {
+  if (first && !t.accumulate) return clear(t.scratch.dq, (end - row) * t.qk_padded);
+  copy_rows(t.dq, t.dq_row, h.group, h.qk_dim, row, end, t.scratch.dq, t.qk_padded);
+}
+
+// A block of rows against the chunk's keys that it sees, some of all that it sees.
 template <class Form>
 static inline void add_rows_block(const AttentionHead& h, const AttentionGradTask& t, int64_t row,
-                                  int64_t chunk, Range seen) {
+                                  int64_t chunk, Range seen, Range all) {
   const AttentionGradScratch& s = t.scratch;
   const int64_t end = smaller(row + kRowBlock, t.row_end);
   Form::pack_rows({h.q, h.q_row, h.group, h.qk_dim}, row, end, t.qk_padded, s.q, s.q_steps);
   Form::pack_rows({t.dout, t.dout_row, h.group, h.v_dim}, row, end, h.v_padded, s.dout, s.dout_steps);
-  if (t.dq) copy_rows(t.dq, t.dq_row, h.group, h.qk_dim, row, end, s.dq, t.qk_padded);
+  if (t.dq) begin_query_gradients(h, t, row, end, all.begin >= chunk);
   for (int64_t slot = (seen.begin - chunk) / kKeyBlock; chunk + slot * kKeyBlock < seen.end; ++slot) {
     const Block block(h, t, row, chunk, slot);
     score_gradients<Form>(block);
@@ -197,11 +233,13 @@ static inline void add_gradients(const AttentionHead& h, AttentionGradTask t) {
   for (int64_t chunk = t.key_begin; chunk < t.key_end; chunk += kGradKeys) {
     const Range keys = {chunk, smaller(chunk + kGradKeys, t.key_end)};
     const Range used = overlap(seen_by(h, t.row_begin, t.row_end - 1), keys);
-    if (used.begin >= used.end) continue;
+    if (used.begin >= used.end && t.accumulate) continue;
     pack_keys<Form>(h, t, keys.begin, keys.end);
+    if (t.dk) begin_key_gradients(h, t, keys.begin, keys.end);
     for (int64_t row = t.row_begin; row < t.row_end; row += kRowBlock) {
-      const Range seen = overlap(seen_by(h, row, smaller(row + kRowBlock, t.row_end) - 1), keys);
-      if (seen.begin < seen.end) add_rows_block<Form>(h, t, row, chunk, seen);
+      const Range all = seen_by(h, row, smaller(row + kRowBlock, t.row_end) - 1);
+      const Range seen = overlap(all, keys);
+      if (seen.begin < seen.end) add_rows_block<Form>(h, t, row, chunk, seen, all);
     }
     if (!t.dk) continue;
     const AttentionGradScratch& s = t.scratch;
