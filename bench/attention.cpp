@@ -28,8 +28,11 @@ struct Shape {
 constexpr Shape kShapes[] = {
     {"train_mla_96_64", 8, 256, 256, 6, 6, 96, 64, KvType::f32, true},
     {"train_one_head_96_64", 1, 256, 256, 1, 1, 96, 64, KvType::f32, true},
+    {"train_one_head_64_64_bf16", 1, 256, 256, 1, 1, 64, 64, KvType::f32, true, false, Precision::bf16},
     {"train_six_96_64", 1, 256, 256, 6, 6, 96, 64, KvType::f32, true},
     {"train_64_64", 8, 256, 256, 6, 6, 64, 64, KvType::f32, true},
+    {"train_mla_96_64_bf16", 8, 256, 256, 6, 6, 96, 64, KvType::f32, true, false, Precision::bf16},
+    {"train_64_64_bf16", 8, 256, 256, 6, 6, 64, 64, KvType::f32, true, false, Precision::bf16},
     {"train_grouped_64", 8, 256, 256, 6, 2, 64, 64, KvType::f32, true},
     {"train_long_128", 1, 2048, 2048, 4, 4, 128, 128, KvType::f32, true},
     {"prefill_512", 1, 512, 512, 9, 3, 64, 64},
@@ -136,7 +139,7 @@ void measure(benchmark::State& state, ThreadPool& pool, const Table& table, cons
     best = std::min(best, seconds(pool, [&] {
                       if (!backward) return forward();
                       attention_backward(pool, table, d.args, d.out.data(), out_row, d.dout.data(), out_row,
-                                         d.lse.data(), d.dq.data(), s.heads * s.qk_dim, nullptr);
+                                         d.lse.data(), d.dq.data(), s.heads * s.qk_dim, nullptr, false);
                     }));
   }
   const auto n = [](int64_t x) { return static_cast<double>(x); };

@@ -27,7 +27,7 @@ struct AttentionSpan {
   const void* k;
   const void* v;
   int64_t keys;
-  float* dk = nullptr;  // backward: added to, laid out as k and v; no two may overlap
+  float* dk = nullptr;  // backward: laid out as k and v; no two may overlap
   float* dv = nullptr;
   bool stream = false;  // few rows: read the keys as they lie, unless more than kStreamGroup heads share them
 };
@@ -40,8 +40,8 @@ struct Attention {
   const float* q;  // head h of row i at q + i * q_row + h * qk_dim
   int64_t q_row;
   KvType kv_type = KvType::f32;  // q8_0: qk_dim, v_dim, k_row and v_row are multiples of kQ8Values
-  // bf16: where keys and values are stored in bf16, queries and softmax weights are rounded to it too and the
-  // products added in f32, unless keys are read as they lie. With f32 stored numbers are only ever widened.
+  // bf16: queries, keys, values and softmax weights, in the backward also dout and the scores' gradients, are
+  // rounded to bf16 and their products added in f32; not where keys are read as they lie or stored in q8_0.
   Precision precision = Precision::f32;
   int64_t k_row,
       v_row;    // head g of key j at k + j * k_row + g * qk_dim and v + j * v_row + g * v_dim, in elements
@@ -60,13 +60,14 @@ struct Attention {
 void attention_forward(ThreadPool& pool, const Table& table, const Attention& args, float* out,
                        int64_t out_row, float* lse);
 
-// Gradients of sum(out * dout), out and lse being the forward's. Keys and values are f32. ADDS into dq (laid
-// out with dq_row, as q), into every span's dk and dv (strides k_row and v_row), and into dsinks (heads; null
-// when args has no sinks or it is not wanted). Scores are computed again from lse: dS = P (dP - delta), delta
-// = dot(out, dout) (Dao et al., alg. 4). The order of every sum is fixed: same bits for any number of
-// threads.
+// Gradients of sum(out * dout), out and lse being the forward's of the same precision. Keys and values are
+// f32. Into dq (laid out with dq_row, as q) and every span's dk and dv (strides k_row and v_row): added with
+// `accumulate`, else what the spans' rows and keys hold is overwritten, and nothing between them. ADDED into
+// dsinks (heads; null when args has no sinks or it is not wanted). Scores are computed again from lse: dS = P
+// (dP - delta), delta = dot(out, dout) (Dao et al., alg. 4). The order of every sum is fixed: same bits for
+// any number of threads.
 void attention_backward(ThreadPool& pool, const Table& table, const Attention& args, const float* out,
                         int64_t out_row, const float* dout, int64_t dout_row, const float* lse, float* dq,
-                        int64_t dq_row, float* dsinks);
+                        int64_t dq_row, float* dsinks, bool accumulate);
 
 }  // namespace frugal::kernels

@@ -27,7 +27,7 @@ struct AttentionHead {
   bool causal;
   int64_t window;
   bool stream;   // which of the two forms computes the scores
-  bool rounded;  // queries and weights rounded to bf16 (not when streamed)
+  bool rounded;  // queries, keys, values, weights (and gradients of both) rounded to bf16; not when streamed
 };
 
 // Softmax under way, per row: maximum, sum of exp(score - max), the same-weighted sum of values (v_padded
@@ -60,18 +60,24 @@ struct AttentionOutput {
   int64_t lse_row;
 };
 
+// Of floats or, half as many along what a product sums, of pairs of bf16. "rows" lie along a head's width or
+// the keys; "steps" along the rows for q, dout, weights and dscores, along the keys for keys: with floats the
+// same arrays.
 struct AttentionGradScratch {
-  float *q, *dq;                  // (kRowBlock, qk_padded)
-  float* dout;                    // (kRowBlock, v_padded)
-  float *weights, *dscores;       // (kRowBlock, kKeyBlock)
-  float *key_columns, *key_rows;  // (kGradKeys / kKeyBlock, qk_dim, kKeyBlock), (kGradKeys, qk_padded)
-  float* value_columns;           // (kGradKeys / kKeyBlock, v_dim, kKeyBlock)
-  float *dk, *dv;                 // (kGradKeys, qk_padded), (kGradKeys, v_padded)
+  float *q, *q_steps, *dq;             // (kRowBlock, qk_padded)
+  float *dout, *dout_steps;            // (kRowBlock, v_padded)
+  float *weights, *dscores;            // (kRowBlock, kKeyBlock) of floats
+  float *weight_steps, *dscore_steps;  // (kRowBlock, kKeyBlock)
+  float* dscore_rows;                  // (kRowBlock, kKeyBlock)
+  float* key_columns;                  // (kGradKeys / kKeyBlock, qk_dim, kKeyBlock)
+  float* key_steps;                    // (kGradKeys, qk_padded)
+  float* value_columns;                // (kGradKeys / kKeyBlock, v_dim, kKeyBlock)
+  float *dk, *dv;                      // (kGradKeys, qk_padded), (kGradKeys, v_padded) of floats
 };
 
 // The backward of rows [row_begin, row_end) against keys [key_begin, key_end), whose ends are multiples of
-// kKeyBlock or head.keys. k and v are f32. Adds into dk and dv (laid out as k, v) unless they are null, into
-// dq unless it is null.
+// kKeyBlock or head.keys; key_begin is 0 where dq is wanted. k and v are f32. With `accumulate` adds into dk
+// and dv (laid out as k, v) unless they are null, into dq unless it is null; else overwrites them.
 struct AttentionGradTask {
   int64_t row_begin, row_end, key_begin, key_end;
   int64_t qk_padded;
@@ -83,6 +89,7 @@ struct AttentionGradTask {
   float* dq;
   int64_t dq_row;
   float *dk, *dv;  // of key 0 and this kv head
+  bool accumulate;
   AttentionGradScratch scratch;
 };
 

@@ -23,22 +23,44 @@ struct Gradients {
   const float *lse, *delta;
   float* dq;
   int64_t dq_row;
+  bool accumulate;
 };
 
 AttentionGradScratch carve_scratch(Carver& carver, const Attention& a) {
   const int64_t qk = padded(a.qk_dim), v = padded(a.v_dim);
   AttentionGradScratch s{};
   s.q = carver.take(kRowBlock * qk);
+  s.q_steps = carver.take(kRowBlock / 2 * qk);
   s.dq = carver.take(kRowBlock * qk);
   s.dout = carver.take(kRowBlock * v);
-  s.weights = carver.take(kRowBlock * kKeyBlock);
-  s.dscores = carver.take(kRowBlock * kKeyBlock);
+  s.dout_steps = carver.take(kRowBlock / 2 * v);
+  for (float** scores : {&s.weights, &s.dscores}) *scores = carver.take(kRowBlock * kKeyBlock);
+  for (float** pairs : {&s.weight_steps, &s.dscore_steps, &s.dscore_rows}) {
+    *pairs = carver.take(kRowBlock / 2 * kKeyBlock);
+  }
   s.key_columns = carver.take(a.qk_dim * kGradKeys);
-  s.key_rows = carver.take(kGradKeys * qk);
+  s.key_steps = carver.take(kGradKeys * qk);
   s.value_columns = carver.take(a.v_dim * kGradKeys);
   s.dk = carver.take(kGradKeys * qk);
   s.dv = carver.take(kGradKeys * v);
   return s;
+}
+
+void clear_rows(float* x, int64_t row, int64_t width, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) std::fill_n(x + i * row, width, 0.0f);
+}
+
+// Queries that see no key and keys that no query sees have no item, and no gradient.
+void clear_alone(const Attention& a, const Gradients& g) {
+  for (const AttentionSpan& span : a.spans) {
+    const int64_t queries = span.query_end - span.query_begin;
+    if (span.keys == 0) {
+      clear_rows(g.dq + span.query_begin * g.dq_row, g.dq_row, a.heads * a.qk_dim, queries);
+    } else if (queries == 0 && span.dk && span.dv) {
+      clear_rows(span.dk, a.k_row, a.kv_heads * a.qk_dim, span.keys);
+      clear_rows(span.dv, a.v_row, a.kv_heads * a.v_dim, span.keys);
+    }
+  }
 }
 
 // One item per span and kv head.
@@ -65,6 +87,7 @@ std::vector<Item> whole_items(const Attention& a, const Gradients& g) {
                         .dq_row = g.dq_row,
                         .dk = span.dk + kv_head * a.qk_dim,
                         .dv = span.dv + kv_head * a.v_dim,
+                        .accumulate = g.accumulate,
                         .scratch = {}},
                        attention_work(head, 0, rows)});
     }
@@ -136,7 +159,7 @@ void add_sink_gradients(ThreadPool& pool, const Attention& a, const Gradients& g
 
 void attention_backward(ThreadPool& pool, const Table& table, const Attention& args, const float* out,
                         int64_t out_row, const float* dout, int64_t dout_row, const float* lse, float* dq,
-                        int64_t dq_row, float* dsinks) {
+                        int64_t dq_row, float* dsinks, bool accumulate) {
   check_attention(args);
   CHECK(args.kv_type == KvType::f32, "the backward reads keys and values as f32");
   int64_t rows = 0;
@@ -157,7 +180,8 @@ void attention_backward(ThreadPool& pool, const Table& table, const Attention& a
                             dout + row * dout_row, dout_row, memory + row * args.heads);
     });
   }
-  const Gradients gradients = {dout, dout_row, lse, memory, dq, dq_row};
+  const Gradients gradients = {dout, dout_row, lse, memory, dq, dq_row, accumulate};
+  if (!accumulate) clear_alone(args, gradients);
   const std::vector<Item> items = plan(args, gradients, pool.size());
   pool.parallel_for(static_cast<int64_t>(items.size()), 1, [&](int64_t begin, int64_t end, int worker) {
     Carver carver(memory + delta_floats + each * worker);

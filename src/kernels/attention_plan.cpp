@@ -50,7 +50,7 @@ AttentionHead attention_head(const Attention& a, const AttentionSpan& span, int6
           .causal = a.causal,
           .window = a.window,
           .stream = span.stream && group <= kStreamGroup,
-          .rounded = a.precision == Precision::bf16 && a.kv_type == KvType::bf16};
+          .rounded = a.precision == Precision::bf16 && a.kv_type != KvType::q8_0};
 }
 
 KeyRange keys_seen(const AttentionHead& h, int64_t row_begin, int64_t row_end) {

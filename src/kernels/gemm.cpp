@@ -5,6 +5,7 @@
 #include "kernels/gemm.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 #include <vector>
 
@@ -203,8 +204,21 @@ void pack_wave(ThreadPool& pool, const Table& table, const Wave& wave, Precision
   });
 }
 
-void run_task(const Table& table, const Task& task, Precision precision, const float* packed_b,
-              float* packed_a) {
+// A's rows of a task for k in [k, k + depth), as they lie in memory.
+GemmAhead part_of_a(const Task& task, int64_t k, int64_t depth) {
+  constexpr int64_t kLine = 64;
+  const Gemm& p = *task.slice->problem;
+  const bool by_rows = p.a_col == 1;
+  const int64_t rows = by_rows ? task.rows : depth, bytes = 4 * (by_rows ? depth : task.rows);
+  return {.from = p.a + task.row * p.a_row + k * p.a_col,
+          .rows = rows,
+          .row_bytes = 4 * (by_rows ? p.a_row : p.a_col),
+          .lines = (bytes + kLine - 1) / kLine};
+}
+
+// `next` is what this thread does after it, or null.
+void run_task(const Table& table, const Task& task, const Task* next, Precision precision,
+              const float* packed_b, float* packed_a) {
   const Slice& slice = *task.slice;
   const Gemm& p = *slice.problem;
   const int64_t panel = slice.panel_floats(table), piece = piece_of_k(p.k);
@@ -219,13 +233,22 @@ void run_task(const Table& table, const Task& task, Precision precision, const f
                   .b_panel = panel,
                   .c = p.c + task.row * p.c_row + task.column,
                   .c_row = p.c_row,
-                  .accumulate = p.accumulate || slice.k_begin > 0};
+                  .accumulate = p.accumulate || slice.k_begin > 0,
+                  .ahead = {}};
   for (int64_t k = slice.k_begin; k < slice.k_end; k += piece) {
     const int64_t end = std::min(slice.k_end, k + piece);
     block.k_begin = k - slice.k_begin;
     block.k_end = end - slice.k_begin;
     table.gemm_pack_a(precision, task.rows, end - k, p.a + task.row * p.a_row + k * p.a_col, p.a_row, p.a_col,
                       packed_a);
+    if (end < slice.k_end) {
+      block.ahead = part_of_a(task, end, std::min(slice.k_end - end, piece));
+    } else if (next != nullptr) {
+      const Slice& after = *next->slice;
+      block.ahead = part_of_a(*next, after.k_begin, std::min(after.depth(), piece_of_k(after.problem->k)));
+    } else {
+      block.ahead = {};
+    }
     table.gemm_block(block);
     block.accumulate = true;
   }
@@ -243,13 +266,21 @@ void gemm(ThreadPool& pool, const Table& table, std::span<const Gemm> problems, 
     float* const packed_b = own + a_floats;
     pack_wave(pool, table, wave, precision, packed_b);
     const std::vector<Task> tasks = cut_into_tasks(table, wave, pool.size());
-    pool.parallel_for(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int worker) {
+    // A thread takes its next task before it does the one it has, so that it knows what it will read.
+    std::atomic<size_t> taken{0};
+    pool.parallel_for(pool.size(), 1, [&](int64_t, int64_t, int worker) {
       float* packed_a = own;
       if (worker != caller) {
         packed_a = static_cast<float*>(pool.scratch(worker, static_cast<size_t>(a_floats) * sizeof(float)));
       }
-      for (int64_t i = begin; i < end; ++i) {
-        run_task(table, tasks[static_cast<size_t>(i)], precision, packed_b, packed_a);
+      const auto take = [&] {
+        const size_t i = taken.fetch_add(1, std::memory_order_relaxed);
+        return i < tasks.size() ? &tasks[i] : nullptr;
+      };
+      const Task* next = nullptr;
+      for (const Task* task = take(); task != nullptr; task = next) {
+        next = take();
+        run_task(table, *task, next, precision, packed_b, packed_a);
       }
     });
   }

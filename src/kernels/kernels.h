@@ -64,6 +64,12 @@ enum class Precision : uint8_t { f32, bf16 };
 // piece.
 constexpr int64_t kGemmMaxK = 512;
 
+// Memory that is packed next, asked for during a block product: `rows` pieces of `lines` cache lines.
+struct GemmAhead {
+  const void* from = nullptr;
+  int64_t rows = 0, row_bytes = 0, lines = 0;
+};
+
 // One block product on packed factors: C (rows, columns) = or += A (rows, k_begin..k_end) . B
 // (k_begin..k_end, columns).
 struct GemmBlock {
@@ -76,6 +82,7 @@ struct GemmBlock {
   float* c;
   int64_t c_row;
   bool accumulate;
+  GemmAhead ahead;
 };
 
 // y (rows, out) = or += x (rows, in) . W (out, in)^T + bias. Strides count elements from row to row; elements

@@ -130,6 +130,30 @@ TEST_F(Ops, Attention) {
   });
 }
 
+// Gradients of products in bf16 beside differences of what f32 computes: as near as rounding allows, no
+// nearer.
+TEST_F(Ops, AttentionInBf16) {
+  const std::vector<int64_t> offsets = {0, 3, 7};
+  const ops::AttentionOptions options{.heads = 4, .kv_heads = 2, .qk_dim = 3, .v_dim = 2, .scale = 0.5f};
+  const GradientCheck check = check_gradients(
+      ctx, {random({7, 12}, 1), random({7, 6}, 2), random({7, 4}, 3)}, [&](Context& c, const Inputs& in) {
+        c.compute = c.tape != nullptr ? Compute::bf16 : Compute::exact;
+        return Inputs{ops::attention(c, in[0], in[1], in[2], offsets, options)};
+      });
+  EXPECT_LT(check.worst, 2e-2) << check.where;
+  EXPECT_GT(check.worst, 5e-4) << "nothing was rounded";
+}
+
+// Keys that other ops use too get the sum of both gradients.
+TEST_F(Ops, AttentionAddsToGradientsThatAreThere) {
+  const std::vector<int64_t> offsets = {0, 3, 7};
+  const ops::AttentionOptions options{.heads = 4, .kv_heads = 2, .qk_dim = 3, .v_dim = 2, .scale = 0.5f};
+  expect_good({random({7, 12}, 1), random({7, 6}, 2), random({7, 4}, 3)}, [&](Context& c, const Inputs& in) {
+    const Tensor y = ops::attention(c, in[0], in[1], in[2], offsets, options);
+    return Inputs{y, ops::add(c, in[1], in[1])};
+  });
+}
+
 TEST_F(Ops, AttentionWithSinksAndAWindow) {
   const std::vector<int64_t> offsets = {0, 3, 9};
   const ops::AttentionOptions options{

@@ -6,6 +6,7 @@
 
 #include "kernels/arrays.h"
 #include "kernels/attention.h"
+#include "kernels/dispatch.h"
 
 namespace frugal::kernels {
 
@@ -47,6 +48,14 @@ inline Floats from_blocks(const std::vector<char>& blocks) {
   return out;
 }
 
+inline Floats rounded_to_bf16(const Floats& x) {
+  std::vector<uint16_t> halves(x.size());
+  Floats out(x.size());
+  best().f32_to_bf16(static_cast<int64_t>(x.size()), x.data(), halves.data());
+  best().bf16_to_f32(static_cast<int64_t>(x.size()), halves.data(), out.data());
+  return out;
+}
+
 // Arrays of a case. Strides are wider than needed, so that a wrong one shows.
 struct AttentionArrays {
   AttentionCase shape;
@@ -71,6 +80,13 @@ struct AttentionArrays {
     v = c.values_are_keys ? k : random_floats(keys * v_row, 33);
     sinks = random_floats(c.heads, 34, 2.0);
     dout = random_floats(rows * out_row, 35);
+  }
+
+  // The case on the numbers that products in bf16 have.
+  AttentionArrays rounded() const {
+    AttentionArrays a = *this;
+    for (Floats* x : {&a.q, &a.k, &a.v, &a.dout}) *x = rounded_to_bf16(*x);
+    return a;
   }
 };
 

@@ -108,23 +108,13 @@ TEST(AttentionForward, ReadsKeysAndValuesInBf16) {
   }
 }
 
-Floats rounded(const Floats& x) {
-  std::vector<uint16_t> halves(x.size());
-  Floats out(x.size());
-  best().f32_to_bf16(static_cast<int64_t>(x.size()), x.data(), halves.data());
-  best().bf16_to_f32(static_cast<int64_t>(x.size()), halves.data(), out.data());
-  return out;
-}
-
 // What is left of the difference to the formula on rounded numbers is the rounding of the softmax's weights,
 // each by 2^-9 of itself at most; their sum is that of the rounded ones.
 TEST(AttentionForward, MultipliesInBf16) {
   for (const AttentionCase& shape : attention_cases()) {
     SCOPED_TRACE(shape.name);
-    AttentionArrays a(shape);
-    AttentionArrays halves = a;
-    halves.q = rounded(a.q), halves.k = rounded(a.k), halves.v = rounded(a.v);
-    const AttentionReference want(halves);
+    const AttentionArrays a(shape);
+    const AttentionReference want(a.rounded());
     for_each_table([&](const Table& table) {
       AttentionCall call(a, KvType::bf16, table);
       call.args.precision = Precision::bf16;
@@ -136,6 +126,12 @@ TEST(AttentionForward, MultipliesInBf16) {
         if (std::isinf(want.lse[i])) continue;
         EXPECT_NEAR(double{got.lse[i]}, want.lse[i], 2e-3) << i;
       }
+      AttentionCall stored(a, KvType::f32, table);
+      stored.args.precision = Precision::bf16;
+      Result as_stored = forward(pool, table, a, stored.args);
+      expect_padding_untouched(as_stored.out, a);
+      EXPECT_TRUE(same_bits(as_stored.out, got.out)) << "keys and values rounded while they are packed";
+      EXPECT_TRUE(same_bits(as_stored.lse, got.lse));
       AttentionCall plain(a, KvType::bf16, table);
       const Result exact = forward(pool, table, a, plain.args);
       if (a.rows > 1) {
@@ -145,15 +141,18 @@ TEST(AttentionForward, MultipliesInBf16) {
   }
 }
 
-// Keys in other types are multiplied as they are.
-TEST(AttentionForward, RoundsNothingThatIsStoredInF32) {
-  const AttentionArrays a(attention_cases()[2]);
-  ThreadPool pool(1);
-  AttentionCall call(a, KvType::f32, best());
-  const Result want = forward(pool, best(), a, call.args);
-  call.args.precision = Precision::bf16;
-  const Result got = forward(pool, best(), a, call.args);
-  EXPECT_TRUE(same_bits(got.out, want.out));
+// Quantised keys are multiplied as they are.
+TEST(AttentionForward, RoundsNothingThatIsStoredInQ8) {
+  for (const AttentionCase& shape : attention_cases()) {
+    if (!shape.blocks()) continue;
+    const AttentionArrays a(shape);
+    ThreadPool pool(1);
+    AttentionCall call(a, KvType::q8_0, best());
+    const Result want = forward(pool, best(), a, call.args);
+    call.args.precision = Precision::bf16;
+    const Result got = forward(pool, best(), a, call.args);
+    EXPECT_TRUE(same_bits(got.out, want.out)) << shape.name;
+  }
 }
 
 TEST(AttentionForward, ThreadsDoNotChangeBits) {
@@ -163,8 +162,7 @@ TEST(AttentionForward, ThreadsDoNotChangeBits) {
     for_each_table([&](const Table& table) {
       for (const Way& way : kWays) {
         SCOPED_TRACE(way.name);
-        const bool rounded = way.precision == Precision::bf16;
-        AttentionCall call(a, rounded ? KvType::bf16 : KvType::f32, table, way.stream);
+        AttentionCall call(a, KvType::f32, table, way.stream);
         call.args.precision = way.precision;
         ThreadPool one(1);
         const Result want = forward(one, table, a, call.args);

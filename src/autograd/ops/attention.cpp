@@ -6,6 +6,7 @@
 
 #include "autograd/op_scope.h"
 #include "autograd/ops.h"
+#include "autograd/ops/matmul.h"
 #include "core/error.h"
 
 namespace frugal::ops {
@@ -88,20 +89,27 @@ Tensor attention(Context& ctx, const Tensor& q, const Tensor& k, const Tensor& v
     kernels::Attention a = describe(q, o, sinks);
     const auto spans = own_spans(k, v, bounds, nullptr, nullptr);
     a.spans = spans;
+    a.precision = precision(ctx);
     kernels::attention_forward(ctx.pool, ctx.kernels, a, y.f32(), y.cols(), record ? lse.f32() : nullptr);
   }
   if (record) {
     y.require_gradient(false);
     ctx.tape->record(y, [q = with_slot(q), k = with_slot(k), v = with_slot(v), sinks, y, lse, bounds,
                          o](const Context& c) {
-      float *dq = q.gradient_sum(c), *dk = k.gradient_sum(c), *dv = v.gradient_sum(c);
+      // Written in one pass when all are fresh; the kernel adds to all or to none.
+      const bool accumulate = q.has_gradient() || k.has_gradient() || v.has_gradient();
+      const auto into = [&](const Tensor& x) {
+        return accumulate ? x.gradient_sum(c) : x.gradient_target(c).data;
+      };
+      float *dq = into(q), *dk = into(k), *dv = into(v);
       float* dsinks = sinks && sinks.needs_gradient() ? sinks.gradient_sum(c) : nullptr;
       if (c.dry_run()) return;
       kernels::Attention a = describe(q, o, sinks);
       const auto spans = own_spans(k, v, bounds, dk, dv);
       a.spans = spans;
+      a.precision = precision(c);
       kernels::attention_backward(c.pool, c.kernels, a, y.f32(), y.cols(), y.gradient(), y.cols(), lse.f32(),
-                                  dq, q.cols(), dsinks);
+                                  dq, q.cols(), dsinks, accumulate);
     });
   }
   return y;
@@ -124,7 +132,8 @@ Tensor attention_cached(Context& ctx, const Tensor& q, std::span<const int64_t> 
   // Rounding queries has its price (docs/log.md), so it is for where arithmetic is the bound: many heads on
   // the same latents, which are keys and values in one.
   const auto latents = [](const CachedKeys& c) { return c.k == c.v; };
-  if (ctx.compute == Compute::fast && std::ranges::all_of(cached, latents)) {
+  if (ctx.compute == Compute::fast && a.kv_type == kernels::KvType::bf16 &&
+      std::ranges::all_of(cached, latents)) {
     a.precision = kernels::Precision::bf16;
   }
   std::vector<kernels::AttentionSpan> spans;

@@ -5,6 +5,7 @@
 #include "kernels/attention_args.h"
 #include "kernels/impl/kv_read.h"
 #include "kernels/impl/loop.h"
+#include "kernels/impl/pairs.h"
 #include "kernels/impl/tile.h"
 #include "kernels/impl/transpose.h"
 
@@ -107,6 +108,31 @@ static inline void pack_columns(const T* from, int64_t row, int64_t dim, int64_t
     }
   }
 }
+#if defined(__AVX512BF16__)
+// The same in pairs along the rows, (pairs, kKeyBlock); the second of a last odd one is 0. `more` rows
+// follow, of which the next kKeyBlock are asked for meanwhile.
+template <class T>
+static inline void pack_pair_columns(const T* from, int64_t row, int64_t dim, int64_t count, int64_t more,
+                                     float* to) {
+  for (int64_t j = 0; j < kKeyBlock; j += kLanes) {
+    const int64_t ahead = smaller(kLanes, more - j);
+    for (int64_t d = 0; d < dim; d += 2 * kLanes) {
+      Vec square[kLanes];
+      for (int64_t i = 0; i < ahead; ++i) __builtin_prefetch(from + (kKeyBlock + j + i) * row + d, 0, 2);
+      transposed_rows(
+          count - j, [&](int i) { return load_pairs(from + (j + i) * row + d, dim - d); }, square);
+      const int64_t n = smaller(kLanes, (dim - d + 1) / 2);
+      if (n == kLanes) {
+#pragma GCC unroll 16
+        for (int i = 0; i < kLanes; ++i) store(to + (d / 2 + i) * kKeyBlock + j, square[i]);
+      } else {
+        for (int64_t i = 0; i < n; ++i) store(to + (d / 2 + i) * kKeyBlock + j, square[i]);
+      }
+    }
+  }
+}
+#endif
+
 // The same of rows in q8_0; dim is a multiple of kQ8Values.
 static inline void pack_q8_columns(const char* from, int64_t row_bytes, int64_t dim, int64_t count,
                                    float* to) {
@@ -147,6 +173,10 @@ static inline void widen_q8_rows(const char* from, int64_t row_bytes, int64_t di
     }
     for (int64_t i = dim; i < stride; ++i) to[i] = 0;
   }
+}
+
+static inline void round_to_bf16(float* x, int64_t n) {
+  for_vectors(n, [&](int64_t i, auto part) { put(x + i, widen(narrow(get(x + i, part))), part); });
 }
 
 // Scores that a row does not see become -inf: lane j of `scores` is key `first + j`.

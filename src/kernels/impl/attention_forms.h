@@ -59,10 +59,18 @@ struct FloatForm {
 
 // The numbers that PairForm multiplies, one at a time.
 struct RoundedForm : FloatForm {
+  static inline bool in_place(const AttentionHead&) { return false; }
+  static inline void pack_keys(const Stored& k, float* to) {
+    FloatForm::pack_keys(k, to);
+    if (k.h.kv_type == KvType::f32) round_to_bf16(to, k.h.qk_dim * kKeyBlock);
+  }
+  static inline void pack_values(const Stored& v, float* to) {
+    FloatForm::pack_values(v, to);
+    if (v.h.kv_type == KvType::f32) round_to_bf16(to, v.count * v.h.v_padded);
+  }
   static inline void pack_queries(const AttentionHead& h, int64_t begin, int64_t end, float* to) {
     FloatForm::pack_queries(h, begin, end, to);
-    for_vectors((end - begin) * h.qk_dim,
-                [&](int64_t i, auto part) { put(to + i, widen(narrow(get(to + i, part))), part); });
+    round_to_bf16(to, (end - begin) * h.qk_dim);
   }
   static inline Vec keep(float* scores, int64_t j, Vec weights) {
     return keep_float(scores, j, widen(narrow(weights)));
@@ -83,7 +91,7 @@ struct PairForm {
   static constexpr bool kSquares = true;
   static inline bool suits_squares(const AttentionHead& h, int64_t rows) {
     constexpr int64_t kSpare = 6;  // lanes without a row cost less than transposing
-    return h.qk_dim % 2 == 0 && (kLanes - rows % kLanes) % kLanes <= kSpare;
+    return h.kv_type == KvType::bf16 && h.qk_dim % 2 == 0 && (kLanes - rows % kLanes) % kLanes <= kSpare;
   }
   // (units, rows rounded up to vectors) behind the packed queries.
   static inline float* query_columns(float* packed, int64_t rows, int64_t depth) {
@@ -136,84 +144,50 @@ struct PairForm {
     for (int64_t r = 0; r < smaller(kLanes, rows); ++r) store(to + r * kKeyChunk, square[r]);
   }
 
-  static inline Vec load_pairs(const uint16_t* from, int64_t n) {
-    return n >= 2 * kLanes ? (Vec)_mm512_loadu_si512(from)
-                           : (Vec)_mm512_maskz_loadu_epi16(
-                                 static_cast<__mmask32>(_bzhi_u32(~0u, static_cast<uint32_t>(n))), from);
+  static inline void pack_keys(const Stored& k, float* to) {
+    const int64_t row = k.h.k_row, dim = k.h.qk_dim;
+    if (k.h.kv_type == KvType::f32) {
+      pack_pair_columns(reinterpret_cast<const float*>(k.from), row, dim, k.count, k.more, to);
+    } else {
+      pack_pair_columns(reinterpret_cast<const uint16_t*>(k.from), row, dim, k.count, k.more, to);
+    }
   }
 
-  static inline void pack_keys(const Stored& k, float* to) {
-    const int64_t dim = k.h.qk_dim, row = k.h.k_row;
-    const auto* from = reinterpret_cast<const uint16_t*>(k.from);
-    for (int64_t j = 0; j < kKeyBlock; j += kLanes) {
-      const int64_t ahead = smaller(kLanes, k.more - j);
-      for (int64_t d = 0; d < dim; d += 2 * kLanes) {
-        Vec square[kLanes];
-        for (int64_t i = 0; i < ahead; ++i) __builtin_prefetch(from + (kKeyBlock + j + i) * row + d, 0, 2);
-        transposed_rows(
-            k.count - j, [&](int i) { return load_pairs(from + (j + i) * row + d, dim - d); }, square);
-        const int64_t n = smaller(kLanes, units(dim - d));
-        if (n == kLanes) {
-#pragma GCC unroll 16
-          for (int i = 0; i < kLanes; ++i) store(to + (d / 2 + i) * kKeyBlock + j, square[i]);
-        } else {
-          for (int64_t i = 0; i < n; ++i) store(to + (d / 2 + i) * kKeyBlock + j, square[i]);
-        }
+  template <class T>
+  static inline void pack_values_of(const Stored& v, float* to) {
+    for (int64_t key = 0; key < v.count; key += 2, to += v.h.v_padded) {
+      const T* first = reinterpret_cast<const T*>(v.from) + key * v.h.v_row;
+      const T* second = key + 1 < v.count ? first + v.h.v_row : nullptr;
+      int64_t i = 0;
+      for (; second && i + 2 * kLanes <= v.h.v_dim; i += 2 * kLanes)
+        wide_row_pairs(first + i, second + i, to + i);
+      for (; i < v.h.v_padded; i += kLanes) {
+        const int left = static_cast<int>(larger(0, smaller(kLanes, v.h.v_dim - i)));
+        store(to + i, row_pairs(first + i, second ? second + i : nullptr, left));
       }
     }
   }
-
-  static inline Vec value_pairs(const Stored& v, int64_t key, int64_t i) {
-    const uint16_t* first = reinterpret_cast<const uint16_t*>(v.from) + key * v.h.v_row + i;
-    const __mmask16 mask = first_lanes(static_cast<int>(larger(0, smaller(kLanes, v.h.v_dim - i))));
-    const __mmask16 both = key + 1 < v.count ? mask : static_cast<__mmask16>(0);
-    const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, first)),
-                  high = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(both, first + v.h.v_row));
-    return (Vec)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
-  }
-  // As many columns as fill vectors of halves; returns their number.
-  static inline int64_t pack_wide_pairs(const Stored& v, int64_t key, float* to) {
-    const auto* first = reinterpret_cast<const uint16_t*>(v.from) + key * v.h.v_row;
-    // The lower half of each word from the first row, the upper one from the second (32 further on).
-    const __m512i counting =
-        _mm512_setr_epi32(0x200000, 0x210001, 0x220002, 0x230003, 0x240004, 0x250005, 0x260006, 0x270007,
-                          0x280008, 0x290009, 0x2a000a, 0x2b000b, 0x2c000c, 0x2d000d, 0x2e000e, 0x2f000f);
-    const __m512i above = _mm512_add_epi16(counting, _mm512_set1_epi16(kLanes));
-    int64_t i = 0;
-    for (; i + 2 * kLanes <= v.h.v_dim; i += 2 * kLanes) {
-      const __m512i low = _mm512_loadu_si512(first + i), high = _mm512_loadu_si512(first + v.h.v_row + i);
-      store(to + i, (Vec)_mm512_permutex2var_epi16(low, counting, high));
-      store(to + i + kLanes, (Vec)_mm512_permutex2var_epi16(low, above, high));
-    }
-    return i;
-  }
   static inline void pack_values(const Stored& v, float* to) {
-    for (int64_t key = 0; key < v.count; key += 2, to += v.h.v_padded) {
-      int64_t i = key + 1 < v.count ? pack_wide_pairs(v, key, to) : 0;
-      for (; i < v.h.v_padded; i += kLanes) store(to + i, value_pairs(v, key, i));
-    }
+    v.h.kv_type == KvType::f32 ? pack_values_of<float>(v, to) : pack_values_of<uint16_t>(v, to);
   }
 
   static inline void pack_queries(const AttentionHead& h, int64_t begin, int64_t end, float* to) {
     const int64_t stride = units(h.qk_dim);
     for (int64_t row = begin; row < end; ++row, to += stride) {
       const float* from = h.q + row / h.group * h.q_row + row % h.group * h.qk_dim;
-      auto* halves = reinterpret_cast<uint16_t*>(to);
-      halves[2 * stride - 1] = 0;
       int64_t i = 0;
-      for (; i + kLanes <= h.qk_dim; i += kLanes) store(halves + i, load(from + i));
+      for (; i + 2 * kLanes <= h.qk_dim; i += 2 * kLanes) store(to + i / 2, load_pairs(from + i, 2 * kLanes));
       if (i < h.qk_dim) {
-        const int n = static_cast<int>(h.qk_dim - i);
-        store_first(halves + i, load_first(from + i, n), n);
+        store_first(to + i / 2, load_pairs(from + i, h.qk_dim - i), static_cast<int>(stride - i / 2));
       }
     }
   }
 
   // Behind what was read already: a weight takes half the room of its score.
   static inline Vec keep(float* scores, int64_t j, Vec weights) {
-    const __m256i halves = (__m256i)_mm512_cvtneps_pbh((__m512)weights);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(reinterpret_cast<uint16_t*>(scores) + j), halves);
-    return widen((HalfVec)halves);
+    const HalfVec halves = rounded_halves(weights);
+    __builtin_memcpy(reinterpret_cast<uint16_t*>(scores) + j, &halves, sizeof halves);
+    return widen(halves);
   }
 };
 #else

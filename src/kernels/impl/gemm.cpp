@@ -5,6 +5,7 @@
 // copying: [row][kRowUnits] when its rows are contiguous, [k][kGemmRows] when its columns are. Without pairs,
 // Precision::bf16 rounds while packing.
 #include "kernels/impl/gemm_tile.h"
+#include "kernels/impl/pairs.h"
 #include "kernels/kernels.h"
 #include "kernels/vec.h"
 
@@ -35,22 +36,11 @@ struct RoundedUnits : PlainUnits {  // f32 rounded to bf16
   static inline Vec convert(Vec x) { return round_to_bf16(x); }
 };
 #if defined(__AVX512BF16__)
-// Rounded by the instructions for it, which take what is too small for a normal number as 0, as the product
-// does.
 struct PairUnits {
   static constexpr int kPerUnit = 2;
-  // Units whose halves are neighbours in memory: numbers 0 .. kLanes - 1 and those after them.
-  static inline Vec adjacent(Vec first, Vec second) {
-    return (Vec)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
-  }
-  static inline Vec interleaved(Vec even, Vec odd) {
-    IntVec order;
-    for (int i = 0; i < kLanes; ++i) order[i] = (kLanes + i) << 16 | i;
-    return (Vec)_mm512_permutexvar_epi16((__m512i)order, (__m512i)adjacent(even, odd));
-  }
-  static inline Vec multiply_add(Vec a, Vec b, Vec sum) {
-    return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-  }
+  static inline Vec adjacent(Vec first, Vec second) { return adjacent_pairs(first, second); }
+  static inline Vec interleaved(Vec even, Vec odd) { return interleaved_pairs(even, odd); }
+  static inline Vec multiply_add(Vec a, Vec b, Vec sum) { return multiply_add_pairs(a, b, sum); }
 };
 #else
 using PairUnits = RoundedUnits;
@@ -157,12 +147,22 @@ static void pack_b(int64_t k, int64_t columns, const T* b, int64_t b_row, int64_
   }
 }
 
-// One tile: Rows x Vectors vectors of sums in registers, over `units` steps. ByRows is A's panel layout. A
-// part of what comes next, 1 / kPrefetchTiles of a panel of B, is fetched into the second-level cache
-// meanwhile.
+// What a tile asks for: every step a part of the next panel of B, of which it takes 1 / kPrefetchTiles, and
+// while there are any, a line of what is packed next.
+struct Next {
+  const float* b;
+  const char* line;
+  int64_t lines, stride;
+};
+
+// One tile: Rows x Vectors vectors of sums in registers, over `units` steps. ByRows is A's panel layout. What
+// comes next is fetched into the second-level cache meanwhile.
 template <class Units, int Rows, int Vectors, bool ByRows>
-static void multiply_tile(int64_t units, const float* a, const float* b, const float* next, float* c,
+static void multiply_tile(int64_t units, const float* a, const float* b, const Next& next, float* c,
                           int64_t c_row, int columns, bool accumulate) {
+  const float* next_b = next.b;
+  const char* line = next.line;
+  const int64_t lines = next.lines, stride = next.stride;
   constexpr int64_t kRow = ByRows ? kRowUnits : 1, kStep = ByRows ? 1 : kGemmRows;
   Vec sums[Rows][Vectors] = {};
 #pragma GCC unroll 14
@@ -171,7 +171,9 @@ static void multiply_tile(int64_t units, const float* a, const float* b, const f
     __builtin_prefetch(c + i * c_row + columns - 1, 1);
   }
   for (int64_t p = 0; p < units; ++p, a += kStep, b += kGemmColumns) {
-    __builtin_prefetch(next + p * (kGemmColumns / kPrefetchTiles), 0, 2);
+    __builtin_prefetch(next_b + p * (kGemmColumns / kPrefetchTiles), 0, 2);
+    __builtin_prefetch(line, 0, 2);
+    line += p < lines ? stride : 0;
     Vec right[Vectors];
 #pragma GCC unroll 2
     for (int j = 0; j < Vectors; ++j) right[j] = load(b + j * kLanes);
@@ -197,7 +199,7 @@ static void multiply_tile(int64_t units, const float* a, const float* b, const f
   }
 }
 
-using Tile = void (*)(int64_t, const float*, const float*, const float*, float*, int64_t, int, bool);
+using Tile = void (*)(int64_t, const float*, const float*, const Next&, float*, int64_t, int, bool);
 
 // Tiles of 1 to kGemmRows rows.
 template <class Units, int Vectors, bool ByRows, int... Row>
@@ -211,21 +213,31 @@ static Tile tile_of(int rows) {
   return tile_of<Units, Vectors, ByRows>(rows, typename IndicesUpTo<kGemmRows>::Type{});
 }
 
+// The lines that the tile asks for which is the block's `tile`th: a column of the pieces, as many as it has
+// steps. Without any, what it reads anyway.
+static inline Next next_of_tile(const GemmAhead& ahead, int64_t tile, int64_t units, const float* b) {
+  const int64_t tiles = ahead.lines > 0 ? tile / ahead.lines : 0, row = tiles * units;
+  if (row >= ahead.rows) return {b, reinterpret_cast<const char*>(b), 0, 0};
+  return {b, static_cast<const char*>(ahead.from) + row * ahead.row_bytes + tile % ahead.lines * kLine,
+          ahead.rows - row - 1, ahead.row_bytes};
+}
+
 template <class Units, bool ByRows>
 static void multiply_block(const GemmBlock& block) {
   const int64_t units = (block.k_end - block.k_begin + Units::kPerUnit - 1) / Units::kPerUnit;
   const float* b = block.b + block.k_begin / Units::kPerUnit * kGemmColumns;
+  int64_t tiles = 0;
   for (int64_t j = 0; j < block.columns; j += kGemmColumns, b += block.b_panel) {
     const int columns = static_cast<int>(block.columns - j < kGemmColumns ? block.columns - j : kGemmColumns);
     const float* a = block.a;
     const float* next = j + kGemmColumns < block.columns ? b + block.b_panel : b;
     const int64_t part = units * (kGemmColumns / kPrefetchTiles);
-    for (int64_t i = 0; i < block.rows; i += kGemmRows, a += kPanelUnits) {
+    for (int64_t i = 0; i < block.rows; i += kGemmRows, a += kPanelUnits, ++tiles) {
       const int rows = static_cast<int>(block.rows - i < kGemmRows ? block.rows - i : kGemmRows);
       const Tile tile = columns > kLanes ? tile_of<Units, 2, ByRows>(rows) : tile_of<Units, 1, ByRows>(rows);
       const int64_t tiles_done = i / kGemmRows < kPrefetchTiles ? i / kGemmRows : 0;
-      tile(units, a, b, next + tiles_done * part, block.c + i * block.c_row + j, block.c_row, columns,
-           block.accumulate);
+      tile(units, a, b, next_of_tile(block.ahead, tiles, units, next + tiles_done * part),
+           block.c + i * block.c_row + j, block.c_row, columns, block.accumulate);
     }
   }
 }

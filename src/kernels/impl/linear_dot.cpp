@@ -2,6 +2,7 @@
 // piece's lanes are added in reduce_add's order, pieces one after the other. A tile of rows and outputs
 // shares its loads; tiles of any size give the same bits. A unit is what one lane multiplies at a time: an
 // f32, or where the machine multiplies bf16 in pairs, two neighbours along `in`.
+#include "kernels/impl/pairs.h"
 #include "kernels/kernels.h"
 #include "kernels/vec.h"
 
@@ -82,29 +83,18 @@ struct FloatForm {
 struct PairsAsStored {
   using Number = uint16_t;
   static constexpr int kStep = 2 * kLanes;
-  static inline Vec read(const uint16_t* from, int n) {
-    if (n == kStep) return (Vec)_mm512_loadu_si512(from);
-    return (Vec)_mm512_maskz_loadu_epi16(_bzhi_u32(~0u, static_cast<uint32_t>(n)), from);
-  }
+  static inline Vec read(const uint16_t* from, int n) { return load_pairs(from, n); }
 };
 struct PairsRounded {
   using Number = float;
   static constexpr int kStep = 2 * kLanes;
-  static inline Vec read(const float* from, int n) {
-    const Vec low = n >= kLanes ? load(from) : load_first(from, n);
-    const Vec high = n == kStep   ? load(from + kLanes)
-                     : n > kLanes ? load_first(from + kLanes, n - kLanes)
-                                  : zero();
-    return (Vec)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
-  }
+  static inline Vec read(const float* from, int n) { return load_pairs(from, n); }
 };
 struct PairForm {
   using X = PairsRounded;
   using W = PairsAsStored;
   static constexpr bool kPackFew = true;  // rounded once, not for every tile
-  static inline Vec multiply_add(Vec a, Vec b, Vec sum) {
-    return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-  }
+  static inline Vec multiply_add(Vec a, Vec b, Vec sum) { return multiply_add_pairs(a, b, sum); }
 };
 #endif
 

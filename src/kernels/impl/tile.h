@@ -3,6 +3,7 @@
 // tile it is part of and however depth is cut into calls that add.
 #pragma once
 
+#include "kernels/impl/pairs.h"
 #include "kernels/vec.h"
 
 namespace frugal::kernels::KERNEL_TARGET {
@@ -31,9 +32,7 @@ struct Pair {
     __builtin_memcpy(&bits, from, sizeof bits);
     return (Vec)_mm512_set1_epi32(bits);
   }
-  static inline Vec multiply_add(Vec a, Vec b, Vec sum) {
-    return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-  }
+  static inline Vec multiply_add(Vec a, Vec b, Vec sum) { return multiply_add_pairs(a, b, sum); }
 };
 #endif
 
