@@ -167,8 +167,8 @@ struct Table {
   void (*attention_delta)(int64_t rows, int64_t heads, int64_t v_dim, const float* out, int64_t out_row,
                           const float* dout, int64_t dout_row, float* delta);
 
-  // Outputs [begin, end) of every row, begin a multiple of kQ8Values. Asks for the same part of the W that
-  // lies `ahead` bytes further on; 0: for nothing (impl/weigh_rows.cpp; weigh.h is the way to call it).
+  // Outputs [begin, end) of every row, begin a multiple of kQ8Values. Asks for their part of the `ahead`
+  // bytes of memory that follow W (impl/weigh_rows.cpp; weigh.h is the way to call it).
   void (*weigh_rows)(const WeighRows& args, int64_t begin, int64_t end, int64_t ahead);
 
   // --- packed matrix products (impl/gemm.cpp; gemm.h is the way to call them)

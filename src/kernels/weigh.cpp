@@ -8,6 +8,8 @@
 namespace frugal::kernels {
 namespace {
 
+constexpr int64_t kMostAhead = 1 << 18;  // of a core's second-level cache
+
 void check(const WeighRows& p) {
   const bool blocks = p.type == KvType::q8_0 || p.type == KvType::q4_0;
   CHECK(p.rows <= 1 || (p.x_row >= p.in && p.y_row >= p.out), "weigh_rows: rows of {} and {} for {} x {}",
@@ -23,7 +25,8 @@ void weigh_rows(ThreadPool& pool, const Table& table, std::span<const WeighRows>
     int64_t begin, end;
     int64_t ahead = 0;
   };
-  // Whole matrices, where there are enough of them, are read from end to end.
+  // Whole matrices, where there are enough of them, are read from end to end. The next one is asked for
+  // meanwhile, with what lies between them: they are parts of one matrix that are read in turn.
   const bool whole = std::ssize(problems) >= 4 * pool.size();
   std::vector<Task> tasks;
   std::vector<MemorySpan> reads;
@@ -34,7 +37,8 @@ void weigh_rows(ThreadPool& pool, const Table& table, std::span<const WeighRows>
     if (!tasks.empty()) {
       const WeighRows& before = *tasks.back().problem;
       const auto ahead = w - static_cast<const std::byte*>(before.w);
-      for (size_t i = tasks.size(); i > 0 && tasks[i - 1].problem == &before; --i) tasks[i - 1].ahead = ahead;
+      for (size_t i = tasks.size(); i > 0 && tasks[i - 1].problem == &before && ahead > 0; --i)
+        tasks[i - 1].ahead = std::min<int64_t>(ahead, kMostAhead);
     }
     const int64_t columns = whole ? p.out : 4 * kQ8Values;
     for (int64_t begin = 0; begin < p.out; begin += columns)

@@ -19,20 +19,30 @@
 namespace frugal::ops {
 namespace {
 
+using Tensors = std::span<const Tensor>;
+
 struct Moe {
-  std::vector<Tensor> gate, up, down;
-  Tensor scale;                                       // (1, E) or empty
-  std::vector<Tensor> gate_bias, up_bias, down_bias;  // empty: none
-  Tensor router_bias;                                 // empty: none
+  Tensors gate, up, down;
+  Tensor scale;                           // (1, E) or empty
+  Tensors gate_bias, up_bias, down_bias;  // empty: none
+  Tensor router_bias;                     // empty: none
   SwigluForm form;
   Routing routing;
   int64_t width = 0, inner = 0;  // D, F
+  std::vector<std::shared_ptr<const std::vector<Tensor>>> kept;
 
+  // For as long as this lives: hundreds of copies, which only a backward needs.
+  void keep_tensors() {
+    for (Tensors* list : {&gate, &up, &down, &gate_bias, &up_bias, &down_bias}) {
+      kept.push_back(std::make_shared<const std::vector<Tensor>>(list->begin(), list->end()));
+      *list = *kept.back();
+    }
+  }
   int64_t slots() const { return static_cast<int64_t>(routing.order.size()); }
 };
 
 // Weights of the experts that got tokens; rows of expert e are [first[e], first[e+1]).
-std::vector<WeightView> view_used(const Moe& moe, const std::vector<Tensor>& weights) {
+std::vector<WeightView> view_used(const Moe& moe, Tensors weights) {
   std::vector<WeightView> views(weights.size());
   for (size_t e = 0; e < weights.size(); ++e) {
     if (moe.routing.counts[e] > 0) views[e] = view_weight(weights[e].without_low_rank());
@@ -43,20 +53,20 @@ std::vector<WeightView> view_used(const Moe& moe, const std::vector<Tensor>& wei
 // Adapters of the experts that got tokens: body(adapter, first row, rows). One after the other: each uses all
 // threads.
 template <class F>
-void for_adapters(const Moe& moe, const std::vector<Tensor>& weights, F body) {
+void for_adapters(const Moe& moe, Tensors weights, F body) {
   for (size_t e = 0; e < weights.size(); ++e) {
     const LowRank* l = weights[e].low_rank();
     if (l != nullptr && moe.routing.counts[e] > 0) body(*l, moe.routing.first[e], moe.routing.counts[e]);
   }
 }
 
-bool trains_adapters(const std::vector<Tensor>& weights) {
+bool trains_adapters(Tensors weights) {
   return weights.front().low_rank() != nullptr && weights.front().low_rank()->trains();
 }
 
 // Products of every expert's rows of x with its weight in each of the lists, into that list's output.
 struct ExpertOutputs {
-  const std::vector<Tensor>& weights;
+  Tensors weights;
   float* y;
 };
 void grouped_forward(const Context& ctx, const Moe& moe, const float* x,
@@ -87,20 +97,20 @@ void grouped_forward(const Context& ctx, const Moe& moe, const float* x,
 }
 
 // What a product is going to read: which experts it is has just been decided, so nobody can have learnt it.
-void ask_for(const Context& ctx, const Moe& moe, std::initializer_list<const std::vector<Tensor>*> lists) {
+void ask_for(const Context& ctx, const Moe& moe, std::initializer_list<Tensors> lists) {
   if (!ctx.stream_weights) return;
   std::vector<MemorySpan> reads;
   for (size_t e = 0; e < moe.gate.size(); ++e) {
-    for (const std::vector<Tensor>* weights : lists) {
-      const Tensor& w = (*weights)[e];
+    for (const Tensors weights : lists) {
+      const Tensor& w = weights[e];
       if (moe.routing.counts[e] > 0) reads.push_back({w.data(), static_cast<size_t>(w.bytes())});
     }
   }
   ctx.pool.ask_for(reads);
 }
 
-void grouped_input_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
-                            const float* dy, float* dx, bool accumulate) {
+void grouped_input_gradient(const Context& ctx, const Moe& moe, Tensors weights, const float* dy, float* dx,
+                            bool accumulate) {
   const int64_t in = weights.front().cols(), out = weights.front().dim(0);
   const std::vector<WeightView> views = view_used(moe, weights);
   std::vector<kernels::Gemm> problems;
@@ -118,8 +128,8 @@ void grouped_input_gradient(const Context& ctx, const Moe& moe, const std::vecto
 }
 
 // The products x A^T and dy B are made again: they are small, and a rank wide.
-void grouped_adapter_gradient(const Context& ctx, const Moe& moe, const std::vector<Tensor>& weights,
-                              const float* dy, const float* x) {
+void grouped_adapter_gradient(const Context& ctx, const Moe& moe, Tensors weights, const float* dy,
+                              const float* x) {
   const int64_t in = weights.front().cols(), out = weights.front().dim(0);
   for (const Tensor& weight : weights) {  // with or without tokens
     weight.low_rank()->a.gradient_sum(ctx);
@@ -137,7 +147,7 @@ void grouped_adapter_gradient(const Context& ctx, const Moe& moe, const std::vec
 // Gradients of each of the lists from that list's dy, all with the same x. Experts that saw no token still
 // get a gradient (zero): whether a weight has one must not depend on the data.
 struct ExpertGradients {
-  const std::vector<Tensor>& weights;
+  Tensors weights;
   const float* dy;
 };
 void grouped_weight_gradient(const Context& ctx, const Moe& moe, const float* x,
@@ -164,7 +174,7 @@ void grouped_weight_gradient(const Context& ctx, const Moe& moe, const float* x,
 }
 
 // Every row gets the bias of its expert.
-void add_biases(const Context& ctx, const Moe& moe, const std::vector<Tensor>& biases, float* rows) {
+void add_biases(const Context& ctx, const Moe& moe, Tensors biases, float* rows) {
   if (biases.empty()) return;
   const int64_t width = biases.front().size();
   ctx.pool.parallel_for(static_cast<int64_t>(biases.size()), 1, [&](int64_t begin, int64_t end, int) {
@@ -179,8 +189,7 @@ void add_biases(const Context& ctx, const Moe& moe, const std::vector<Tensor>& b
 }
 
 // As for weights: experts without tokens get a gradient of zero.
-void bias_gradients(const Context& ctx, const Moe& moe, const std::vector<Tensor>& biases,
-                    const float* drows) {
+void bias_gradients(const Context& ctx, const Moe& moe, Tensors biases, const float* drows) {
   if (biases.empty() || !biases.front().needs_gradient()) return;
   const int64_t width = biases.front().size();
   for (size_t e = 0; e < biases.size(); ++e) {
@@ -338,7 +347,7 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
                const Experts& experts, std::span<const int64_t> offsets, const RouterOptions& options,
                const Tensor& router_bias) {
   CHECK(static_cast<int64_t>(experts.gate.size()) == options.experts && router.dim(0) == options.experts);
-  for (const std::span<const Tensor> biases : {experts.gate_bias, experts.up_bias, experts.down_bias}) {
+  for (const Tensors biases : {experts.gate_bias, experts.up_bias, experts.down_bias}) {
     CHECK(biases.empty() || biases.size() == experts.gate.size());
   }
   for (const auto& list : {experts.gate, experts.up, experts.down}) {
@@ -351,14 +360,13 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
   const OpScope scope(ctx, "experts", 3 * product_flops(pairs, x.cols(), experts.gate.front().dim(0)),
                       bytes_of(experts.gate.front(), experts.up.front(), experts.down.front()) *
                           static_cast<double>(std::min(pairs, options.experts)));
-  const auto list = [](std::span<const Tensor> s) { return std::vector<Tensor>(s.begin(), s.end()); };
-  Moe moe{.gate = list(experts.gate),
-          .up = list(experts.up),
-          .down = list(experts.down),
+  Moe moe{.gate = experts.gate,
+          .up = experts.up,
+          .down = experts.down,
           .scale = experts.scale,
-          .gate_bias = list(experts.gate_bias),
-          .up_bias = list(experts.up_bias),
-          .down_bias = list(experts.down_bias),
+          .gate_bias = experts.gate_bias,
+          .up_bias = experts.up_bias,
+          .down_bias = experts.down_bias,
           .router_bias = router_bias,
           .form = experts.form,
           .width = x.cols(),
@@ -380,10 +388,10 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
     Tensor h = Tensor::empty(ctx, {slots, moe.inner});
     Tensor rows = Tensor::empty(ctx, {slots, moe.width});
     if (!ctx.dry_run()) {
-      ask_for(ctx, moe, {&moe.gate, &moe.up});
+      ask_for(ctx, moe, {moe.gate, moe.up});
       gather(ctx, moe.routing, x.f32(), moe.width, rows.f32());
       grouped_forward(ctx, moe, rows.f32(), {{moe.gate, g.f32()}, {moe.up, u.f32()}}, Sensitivity::low);
-      ask_for(ctx, moe, {&moe.down});
+      ask_for(ctx, moe, {moe.down});
       add_biases(ctx, moe, moe.gate_bias, g.f32());
       add_biases(ctx, moe, moe.up_bias, u.f32());
       swiglu_all(ctx, moe, g, u, h.f32());
@@ -392,13 +400,14 @@ Tensor moe_ffn(Context& ctx, const Tensor& x, const Tensor& router, const Tensor
       combine(ctx, moe.routing, rows.f32(), moe.width, y.f32());
     }
   }
-  const auto first = [](std::span<const Tensor> s) { return s.empty() ? Tensor{} : s.front(); };
+  const auto first = [](Tensors s) { return s.empty() ? Tensor{} : s.front(); };
   const bool adapters = ctx.tape != nullptr &&
                         (trains_adapters(moe.gate) || trains_adapters(moe.up) || trains_adapters(moe.down));
   if (adapters ||
       recording(ctx, x, router, experts.gate.front(), experts.up.front(), experts.down.front(), experts.scale,
                 router_bias, first(experts.gate_bias), first(experts.up_bias), first(experts.down_bias))) {
     y.require_gradient(false);
+    moe.keep_tensors();
     ctx.tape->record(y, [moe = std::move(moe), x, router, g, u, y = y.gradient_handle()](const Context& c) {
       moe_backward(c, moe, x, router, g, u, y);
     });

@@ -22,7 +22,8 @@ struct Weighing {
   int64_t weights_row;
   float* out;
   int64_t out_row;
-  int64_t ahead = 0;  // bytes from what is read to what is asked for; 0: nothing
+  const char* ahead = nullptr;  // memory to ask for meanwhile
+  int64_t ahead_bytes = 0;
 };
 
 // Columns [column, column + kSteps * kStep).
@@ -37,10 +38,16 @@ static inline void weigh_columns(const Weighing& w, int64_t column) {
     for (int i = 0; i < kVectors; ++i) sums[r][i] = load(w.out + r * w.out_row + column + i * kLanes);
   }
   const char* row = w.rows;
-  const char* next = row + w.ahead + column / kQ8Values * Row::kBlockBytes;
-  constexpr int kBytes = kSteps * Row::kStep * Row::kBlockBytes / kQ8Values, kLine = 64;
-  for (int64_t j = 0; j < w.count; ++j, row += w.row_bytes, next += w.row_bytes) {
-    for (int line = 0; w.ahead != 0 && line < kBytes; line += kLine) __builtin_prefetch(next + line, 0, 2);
+  constexpr int64_t kColumns = kSteps * Row::kStep, kLine = 64;
+  const char *ask = nullptr, *asked = nullptr;
+  int64_t ask_bytes = 0;
+  if (w.ahead_bytes > 0 && w.count > 0) {
+    ask = asked = w.ahead + w.ahead_bytes * column / w.width;
+    ask_bytes = w.ahead_bytes * kColumns / w.width / w.count;
+  }
+  for (int64_t j = 0; j < w.count; ++j, row += w.row_bytes) {
+    ask += ask_bytes;
+    for (; asked < ask; asked += kLine) __builtin_prefetch(asked, 0, 2);
     Vec values[kVectors];
 #pragma GCC unroll 8
     for (int i = 0; i < kSteps; ++i) Row::read(row, column + i * Row::kStep, values + i * Row::kParts);

@@ -23,7 +23,8 @@ static inline void weigh_rows_of(const WeighRows& a, int64_t begin, int64_t end,
                         .weights_row = a.x_row,
                         .out = a.y + row * a.y_row + begin,
                         .out_row = a.y_row,
-                        .ahead = row == 0 ? ahead : 0});
+                        .ahead = static_cast<const char*>(a.w) + a.in * a.w_bytes + ahead * begin / a.out,
+                        .ahead_bytes = row == 0 ? ahead * (end - begin) / a.out : 0});
   }
 }
 
