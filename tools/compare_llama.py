@@ -5,7 +5,8 @@
 
 Rounds alternate `frugal bench` and every peer's llama-bench; the last lines are medians and Frugal's ratio to each. Flags of
 a peer follow its path: --peer 'ik=llama-bench -fa 1 -rtr 1'. --depth D asks for decoding behind D tokens of context, which
-ik_llama.cpp calls -gp D,N. Memory is the peak resident memory of each process.
+ik_llama.cpp calls -gp D,N. The command llama-cpp-python (--peer cpp=llama-cpp-python) stands for llama.cpp as that package of
+this Python has built it, with flash attention. Memory is the peak resident memory of each process.
 """
 import argparse
 import json
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 
 def run(command: list[str]) -> tuple[str, float]:
@@ -43,7 +45,36 @@ def frugal(options: argparse.Namespace) -> dict:
     return {"prefill": prefill["prefill_tok_s"], "decode": decode["decode_tok_s"], "memory": memory}
 
 
+def measure_package(options: argparse.Namespace) -> None:
+    """What llama-bench does, by llama-cpp-python: prints one JSON object of tokens a second."""
+    import llama_cpp
+
+    model = llama_cpp.Llama(options.model, n_ctx=max(options.prompt, options.depth + options.tokens) + 1, n_batch=512, verbose=False,
+                            n_threads=options.threads, n_threads_batch=options.threads, flash_attn=True)
+
+    def speed(prompt: int, tokens: int) -> tuple[float, float]:
+        model.reset()
+        start = time.perf_counter()
+        model.eval([5 + i % 1000 for i in range(prompt)])
+        middle = time.perf_counter()
+        for i in range(tokens):
+            model.eval([7 + i])
+        return prompt / (middle - start), tokens / (time.perf_counter() - middle)
+
+    speed(options.prompt, 1)  # reads the file
+    runs = [(speed(options.prompt, 1)[0], speed(max(1, options.depth), options.tokens)[1]) for _ in range(options.repeat)]
+    print(json.dumps({key: statistics.fmean(values) for key, values in zip(("prefill", "decode"), zip(*runs))}))
+
+
+def package(options: argparse.Namespace) -> dict:
+    sizes = [f"--{name}={getattr(options, name)}" for name in ("prompt", "tokens", "depth", "threads", "repeat")]
+    text, memory = run([sys.executable, __file__, options.frugal, options.model, "--measure", *sizes])
+    return {**json.loads(text), "memory": memory}
+
+
 def peer(options: argparse.Namespace, command: list[str]) -> dict:
+    if command == ["llama-cpp-python"]:
+        return package(options)
     decode = ["-n", "0", "-gp", f"{options.depth},{options.tokens}"] if options.depth else ["-n", str(options.tokens)]
     text, memory = run(command + ["-m", options.model, "-p", str(options.prompt), *decode, "-t", str(options.threads),
                                   "-r", str(options.repeat), "-o", "json"])
@@ -57,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("frugal", help="path of the binary")
     parser.add_argument("model", help="a .gguf file")
-    parser.add_argument("--peer", action="append", required=True, metavar="NAME=COMMAND",
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND",
                         help="a llama-bench with its flags; may be repeated")
     parser.add_argument("-p", "--prompt", type=int, default=512)
     parser.add_argument("-n", "--tokens", type=int, default=128)
@@ -65,7 +96,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3, help="runs that each program takes its own figure of")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.measure:
+        return measure_package(options)
+    if not options.peer:
+        parser.error("--peer is needed")
     peers = {name: shlex.split(command) for name, _, command in (p.partition("=") for p in options.peer)}
     results: dict[str, list[dict]] = {name: [] for name in ("frugal", *peers)}
     for _ in range(options.rounds):
