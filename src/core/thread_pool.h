@@ -74,7 +74,8 @@ class ThreadPool {
   void parallel_runs(int64_t items, Reads reads, FunctionRef<void(int64_t, int64_t, int)> body);
 
   // Threads that wait for a job ask for this memory meanwhile: what the next job reads, where that is other
-  // memory every time. Costs the caller less than a microsecond.
+  // memory every time. Wakes nobody up and waits at most for threads that are about to take note of such a
+  // request.
   void ask_for(Reads reads);
 
   // The worker that the calling thread is: 0 for the caller outside any body. A function that is called from
